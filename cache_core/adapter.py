@@ -1,0 +1,128 @@
+"""The contract of a model family: where its features are, and how a pass is routed through a session."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from .errors import UnsupportedModelError
+from .registry import Registry
+from .scope import Forward, ForwardPatch
+from .types import Feature, Level, Site
+
+ADAPTERS: Registry[Adapter] = Registry("model family")
+
+
+class Router(Protocol):
+    """What an adapter may ask of the session while one network pass runs."""
+
+    def is_reused(self, *sites: Site) -> bool:
+        """Return whether all `sites` are reused for every branch of this pass, so that none need run."""
+
+    def recall(self, site: Site) -> Feature:
+        """Return a new feature that stands in for the site's, for all branches; only where `is_reused`."""
+
+    def settle(self, site: Site, feature: Feature) -> Feature:
+        """Record a computed feature; return it unchanged, or a new one where some branches reuse theirs."""
+
+    def timed(self, sites: tuple[Site, ...], compute: Callable[[], Any]) -> Any:
+        """Run `compute`; its time, less that of nested calls, is saved when all `sites` are reused."""
+
+    def route(self, site: Site, compute: Callable[[], Feature]) -> Feature:
+        """Recall the site's feature, or compute, time and settle it."""
+
+    def promise(self, site: Site) -> None:
+        """Note that a module was skipped because a later one will `recall` the site; checked after the pass."""
+
+
+class Adapter(ABC):
+    """Where the features of one model family are. Names the host's classes as strings and copies no forward."""
+
+    name: ClassVar[str]
+    """Name of the family in reports, files and errors."""
+    classes: ClassVar[tuple[str, ...]]
+    """Qualified names of the network classes the family covers; subclasses are accepted if `check` finds no fault."""
+    levels: ClassVar[tuple[Level, ...]]
+
+    def __init__(self, network: nn.Module) -> None:
+        """Bind to a live network.
+
+        Raises:
+            UnsupportedModelError: If the network lacks blocks or sub-modules that the adapter names.
+        """
+        self.network = network
+        faults = self.check(network)
+        if faults:
+            raise UnsupportedModelError(
+                f"'{class_name(type(network))}' looks like a '{self.classes[0]}' but {'; '.join(faults)}. Its blocks "
+                "cannot be cached safely: remove the cache node, or use a loader that keeps ComfyUI's own classes."
+            )
+
+    @classmethod
+    @abstractmethod
+    def check(cls, network: nn.Module) -> list[str]:
+        """Return what the network lacks, each as half a sentence; empty if it is as expected."""
+
+    @abstractmethod
+    def sites(self, level: Level) -> tuple[Site, ...]:
+        """Return the sites of a level in the order they run.
+
+        Raises:
+            UnsupportedModelError: If the family has no sites at that level.
+        """
+
+    @abstractmethod
+    def patches(self, level: Level, router: Router) -> Iterable[ForwardPatch]:
+        """Return the forward replacements that route one pass at `level` through `router`."""
+
+
+def find_adapter(network: nn.Module) -> type[Adapter]:
+    """Return the adapter class for a network, by the names of its class and its base classes.
+
+    Raises:
+        UnsupportedModelError: If no family covers it; the text lists those that are covered.
+    """
+    names = {class_name(base) for base in type(network).__mro__}
+    for adapter in ADAPTERS.values():
+        if names.intersection(adapter.classes):
+            return adapter
+    raise UnsupportedModelError(
+        f"No cache for the network '{class_name(type(network))}'. Supported families: {', '.join(ADAPTERS)}. "
+        "Remove the cache node for this model; nothing was changed."
+    )
+
+
+def class_name(cls: type) -> str:
+    """Return the qualified name that adapters use for a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def missing_parts(block: nn.Module, where: str, modules: Iterable[str], arguments: Iterable[str]) -> list[str]:
+    """Return which sub-modules and forward arguments `block` lacks, as half sentences for `Adapter.check`."""
+    accepted = inspect.signature(type(block).forward).parameters
+    faults = [f"{where} has no sub-module '{name}'" for name in modules if not _has(block, name)]
+    return faults + [f"{where} takes no argument '{name}'" for name in arguments if name not in accepted]
+
+
+def leaf(module: nn.Module, site: Site, router: Router) -> ForwardPatch:
+    """Return the patch for a sub-module whose output is the feature: recall it, or compute and record it."""
+
+    def wrap(original: Forward) -> Forward:
+        def forward(*args: Any, **kwargs: Any) -> Tensor:
+            return router.route(site, lambda: (original(*args, **kwargs),))[0]
+
+        return forward
+
+    return ForwardPatch(module, wrap)
+
+
+def _has(block: nn.Module, name: str) -> bool:
+    try:
+        block.get_submodule(name)
+    except AttributeError:
+        return False
+    return True

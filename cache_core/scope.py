@@ -1,0 +1,41 @@
+"""Scoped replacement of module forwards: installed for one network pass, gone after it, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+Forward = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardPatch:
+    """A module and what to make of its forward: `wrap(original)` returns the replacement."""
+
+    module: nn.Module
+    wrap: Callable[[Forward], Forward]
+
+
+@contextmanager
+def scoped_forwards(patches: Iterable[ForwardPatch]) -> Iterator[None]:
+    """Replace the forwards of `patches` inside the `with` block and restore exactly what was there.
+
+    An instance's own `forward` (put there by somebody else) is called by the replacement and put back after; a
+    module that had none is left with none. Restored in reverse order, also on exceptions and interrupts.
+    """
+    undo: list[tuple[nn.Module, Forward | None]] = []
+    try:
+        for patch in patches:
+            undo.append((patch.module, vars(patch.module).get("forward")))
+            vars(patch.module)["forward"] = patch.wrap(patch.module.forward)
+        yield
+    finally:
+        for module, previous in reversed(undo):
+            if previous is None:
+                vars(module).pop("forward", None)
+            else:
+                vars(module)["forward"] = previous

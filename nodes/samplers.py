@@ -1,0 +1,76 @@
+"""How often ComfyUI's samplers call the model: what end-anchored schedules count from.
+
+Checked against the real host, sampler by sampler, in tests/host/test_samplers.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+ONE_CALL_PER_STEP = frozenset(
+    [
+        "euler",
+        "euler_ancestral",
+        "euler_cfg_pp",
+        "euler_ancestral_cfg_pp",
+        "lms",
+        "dpmpp_2m",
+        "dpmpp_2m_cfg_pp",
+        "dpmpp_2m_sde",
+        "dpmpp_2m_sde_gpu",
+        "dpmpp_2m_sde_heun",
+        "dpmpp_2m_sde_heun_gpu",
+        "dpmpp_3m_sde",
+        "dpmpp_3m_sde_gpu",
+        "ddpm",
+        "lcm",
+        "ipndm",
+        "ipndm_v",
+        "deis",
+        "res_multistep",
+        "res_multistep_cfg_pp",
+        "res_multistep_ancestral",
+        "res_multistep_ancestral_cfg_pp",
+        "gradient_estimation",
+        "gradient_estimation_cfg_pp",
+        "er_sde",
+        "sa_solver",
+    ]
+)
+"""Samplers with one call in every step."""
+
+CALLS_PER_STEP = {
+    "heun": 2,
+    "dpm_2": 2,
+    "dpm_2_ancestral": 2,
+    "dpmpp_2s_ancestral": 2,
+    "dpmpp_2s_ancestral_cfg_pp": 2,
+    "dpmpp_sde": 2,
+    "dpmpp_sde_gpu": 2,
+    "exp_heun_2_x0": 2,
+    "exp_heun_2_x0_sde": 2,
+    "seeds_2": 2,
+    "seeds_3": 3,
+    "sa_solver_pece": 2,
+}
+"""Samplers with several calls in every step but the one that ends at sigma 0, which has one."""
+
+
+def sampler_name(sampler: Any) -> str:
+    """Return a sampler's name as users know it, such as `heun`; the class name where it has no function."""
+    function = getattr(sampler, "sampler_function", None)
+    name = getattr(function, "__name__", type(sampler).__name__)
+    return name.removeprefix("sample_")
+
+
+def call_steps(name: str, sigmas: Sequence[float]) -> tuple[int, ...] | None:
+    """Return the step of every call the sampler will make on `sigmas`, or None where that is not known."""
+    num_steps = len(sigmas) - 1
+    if num_steps < 1:
+        return ()
+    if name in ONE_CALL_PER_STEP:
+        return tuple(range(num_steps))
+    if name not in CALLS_PER_STEP:
+        return None
+    return tuple(step for step in range(num_steps) for _ in range(1 if sigmas[step + 1] == 0 else CALLS_PER_STEP[name]))

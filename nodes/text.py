@@ -1,0 +1,49 @@
+"""Reports as text: one line for the log and the sampler, a table for the report node."""
+
+from __future__ import annotations
+
+from ..cache_core import CallReport, RunReport
+
+MEGABYTE = 1024 * 1024
+
+
+def one_line(report: RunReport) -> str:
+    """Return the run in one line."""
+    return (
+        f"{report.method}: computed {report.num_computed} of {report.num_computed + report.num_reused} features "
+        f"({report.refresh_ratio:.0%}) in {len(report.calls)} calls, {report.call_seconds:.2f} s, "
+        f"measured {report.measured_speedup:.2f}x, ideal {report.ideal_speedup:.2f}x, "
+        f"peak {report.peak_bytes / MEGABYTE:.1f} MB"
+    )
+
+
+def facts(report: RunReport) -> list[tuple[str, str]]:
+    """Return the figures of a run as pairs of name and value."""
+    total = report.num_computed + report.num_reused
+    return [
+        ("method", f"{report.method} ({report.settings})"),
+        ("model", f"{report.family}, {len(report.sites)} sites at level {report.level}"),
+        ("sampling", f"{report.sampler}, {report.num_steps} steps, {len(report.calls)} calls"),
+        ("computed", f"{report.num_computed} of {total} features, refresh ratio {report.refresh_ratio:.3f}"),
+        ("cost ratio", f"{report.cost_ratio:.3f} of the block time"),
+        (
+            "speedup",
+            f"{report.measured_speedup:.2f}x measured, {report.ideal_speedup:.2f}x ideal (model calls)",
+        ),
+        ("seconds", f"{report.call_seconds:.2f} in calls, {report.seconds:.2f} in the whole run"),
+        ("memory", f"{report.peak_bytes / MEGABYTE:.1f} MB at the peak, {report.end_bytes} bytes left"),
+    ]
+
+
+def table(report: RunReport) -> str:
+    """Return the figures of a run, then one row per call."""
+    lines = [f"{name:<11}{value}" for name, value in facts(report)]
+    lines += ["", f"{'call':>4} {'step':>4} {'sigma':>7} {'seconds':>8} {'computed':>8} {'reused':>6}"]
+    return "\n".join([*lines, *map(_row, report.calls)])
+
+
+def _row(call: CallReport) -> str:
+    return (
+        f"{call.index:>4} {call.step:>4} {call.sigma:>7.4f} {call.seconds:>8.4f} "
+        f"{sum(call.computed):>8} {sum(call.reused):>6}"
+    )

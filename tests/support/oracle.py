@@ -1,0 +1,111 @@
+"""An independent oracle: the plain model under PyTorch's own forward hooks that hand back recorded outputs.
+
+It shares nothing with the adapters: every module runs, also where its output is then replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def fora_full_calls(num_calls: int, interval: int, anchor: str) -> set[int]:
+    """Return the calls that FORA computes, from the published rules."""
+    if anchor == "start":
+        return set(range(0, num_calls, interval))
+    descending = range(num_calls - 1, -1, -1)
+    return {i for i, s in enumerate(descending) if s == num_calls - 1 or s % interval == 0}
+
+
+@contextmanager
+def replayed(family: str, network: nn.Module, level: str, full_calls: set[int]) -> Iterator[None]:
+    """Make `network` hand back recorded features at `level` in every call that is not in `full_calls`."""
+    counter = _Counter(full_calls)
+    handles = [network.register_forward_pre_hook(counter.next_call)]
+    handles += ORACLES[family](network, level, counter)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Counter:
+    """Counts network passes; one pass is one call, because the branches come in one batch."""
+
+    def __init__(self, full_calls: set[int]) -> None:
+        self.full_calls = full_calls
+        self.call = -1
+
+    def next_call(self, module: nn.Module, args: Any) -> None:
+        self.call += 1
+
+    @property
+    def full(self) -> bool:
+        return self.call in self.full_calls
+
+
+def _flux(network: Any, level: str, counter: _Counter) -> list[Any]:
+    doubles, singles = list(network.double_blocks), list(network.single_blocks)
+    if level == "module":
+        parts = [m for b in doubles for m in (b.img_attn.proj, b.txt_attn.proj, b.img_mlp, b.txt_mlp)]
+        return [_output(module, counter) for module in [*parts, *(block.linear2 for block in singles)]]
+    if level == "block":
+        return [handle for block in [*doubles, *singles] for handle in _residual(block, counter)]
+    return _flux_stack(doubles[0], singles[-1], counter)
+
+
+def _output(module: nn.Module, counter: _Counter) -> Any:
+    kept: dict[str, torch.Tensor] = {}
+
+    def hook(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        if counter.full:
+            kept["output"] = output.clone()
+        return kept["output"].clone()
+
+    return module.register_forward_hook(hook)
+
+
+def _residual(block: nn.Module, counter: _Counter) -> list[Any]:
+    kept: dict[str, Any] = {}
+
+    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        streams = args[:1] if args else (kwargs["img"], kwargs["txt"])
+        kept["entered"] = [stream.clone() for stream in streams]
+
+    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        left = output if isinstance(output, tuple) else (output,)
+        if counter.full:
+            kept["residual"] = [o - e for o, e in zip(left, kept["entered"], strict=True)]
+            return output
+        given = tuple(e + r for e, r in zip(kept["entered"], kept["residual"], strict=True))
+        return given if isinstance(output, tuple) else given[0]
+
+    return [
+        block.register_forward_pre_hook(before, with_kwargs=True),
+        block.register_forward_hook(after, with_kwargs=True),
+    ]
+
+
+def _flux_stack(first: nn.Module, last: nn.Module, counter: _Counter) -> list[Any]:
+    kept: dict[str, torch.Tensor] = {}
+
+    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        kept["entered"] = kwargs["img"].clone()
+
+    def after(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        tokens = kept["entered"].shape[1]
+        text, image = output[:, :-tokens], output[:, -tokens:]
+        if counter.full:
+            kept["residual"] = image - kept["entered"]
+            return output
+        return torch.cat((text, kept["entered"] + kept["residual"]), 1)
+
+    return [first.register_forward_pre_hook(before, with_kwargs=True), last.register_forward_hook(after)]
+
+
+ORACLES = {"flux": _flux}
