@@ -1,0 +1,109 @@
+"""Who may import whom; and proof that this test can fail."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# A module may import those left of it; adapters and policies are leaves that know only their contract.
+ORDER = ["types", "errors", "registry", "scope", "clock", "policy", "adapter", "store", "report", "session"]
+LEAVES = {"policies": "policy", "adapters": "adapter"}
+ALLOWED_OUTSIDE = {"torch", "safetensors", "einops", "numpy"}
+HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "nodes", "folder_paths", "execution", "server"}
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (dots, dotted name) for every import of a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or ""
+
+
+def core_faults(core: Path) -> list[str]:
+    """Return every import of the core that goes the wrong way."""
+    faults = []
+    for path in sorted(core.rglob("*.py")):
+        folder, name = path.parent.name, path.stem
+        for dots, target in imports(path):
+            top = target.split(".")[0]
+            if dots == 0:
+                if top not in ALLOWED_OUTSIDE and top not in sys.stdlib_module_names:
+                    faults.append(f"{folder}/{name} imports {target}")
+            elif folder in LEAVES and name != "__init__":
+                if dots != 2 or top not in ORDER[: ORDER.index(LEAVES[folder]) + 1]:
+                    faults.append(f"{folder}/{name} imports {'.' * dots}{target}")
+            elif name in ORDER and (top not in ORDER or ORDER.index(top) >= ORDER.index(name)):
+                faults.append(f"{name} imports {target}")
+    return faults
+
+
+def node_faults(nodes: Path) -> list[str]:
+    """Return which node files know the host beyond `comfy_api`, other than host.py."""
+    return [
+        f"{path.stem} imports {target}"
+        for path in sorted(nodes.rglob("*.py"))
+        if path.stem != "host"
+        for dots, target in imports(path)
+        if dots == 0 and target.split(".")[0] in HOST - {"comfy_api"}
+    ]
+
+
+def test_core_imports_one_way(root: Path) -> None:
+    assert core_faults(root / "cache_core") == []
+
+
+def test_every_core_module_has_its_place(root: Path) -> None:
+    assert {path.stem for path in (root / "cache_core").glob("*.py")} - {"__init__"} == set(ORDER)
+
+
+def test_only_host_py_knows_the_host(root: Path) -> None:
+    assert node_faults(root / "nodes") == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "fault"),
+    [
+        ("types.py", "from .errors import CacheError", "types imports errors"),
+        ("store.py", "import comfy.utils", "imports comfy.utils"),
+        ("policies/x.py", "from ..store import FeatureStore", "policies/x imports ..store"),
+        ("policies/x.py", "from .fora import Fora", "policies/x imports .fora"),
+        ("adapters/x.py", "from ..policy import Policy", None),
+        ("session.py", "import requests", "imports requests"),
+    ],
+)
+def test_meta_wrong_imports_are_found(tmp_path: Path, file: str, text: str, fault: str | None) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    found = core_faults(tmp_path)
+    assert found == [] if fault is None else any(fault in line for line in found)
+
+
+def test_meta_node_that_reaches_into_the_host_is_found(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("import comfy.samplers", encoding="utf-8")
+    assert node_faults(tmp_path) == ["x imports comfy.samplers"]
+
+
+PROBE = """
+import importlib.util, sys
+{poison}
+spec = importlib.util.spec_from_file_location("cache_core", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["cache_core"] = module
+spec.loader.exec_module(module)
+print(*sorted(name for name in sys.modules if name.split(".")[0].startswith("comfy")))
+"""
+
+
+@pytest.mark.parametrize(("poison", "found"), [("", ""), ("sys.modules['comfy'] = sys", "comfy")])
+def test_core_imports_without_the_host(root: Path, poison: str, found: str) -> None:
+    """The second case is the meta-test: a host that was loaded would be seen."""
+    command = [sys.executable, "-c", PROBE.format(poison=poison), str(root / "cache_core" / "__init__.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found
