@@ -101,7 +101,9 @@ def class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def missing_parts(block: nn.Module, where: str, modules: Iterable[str], arguments: Iterable[str]) -> list[str]:
+def missing_parts(
+    block: nn.Module, where: str, modules: Iterable[str], arguments: Iterable[str]
+) -> list[str]:
     """Return which sub-modules and forward arguments `block` lacks, as half sentences for `Adapter.check`."""
     accepted = inspect.signature(type(block).forward).parameters
     faults = [f"{where} has no sub-module '{name}'" for name in modules if not _has(block, name)]

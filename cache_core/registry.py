@@ -49,7 +49,9 @@ class Registry(Generic[T]):
             CacheError: If there is none; the text lists those there are.
         """
         if name not in self._entries:
-            raise CacheError(f"Unknown {self._kind} '{name}'. Choose one of: {', '.join(sorted(self._entries))}.")
+            raise CacheError(
+                f"Unknown {self._kind} '{name}'. Choose one of: {', '.join(sorted(self._entries))}."
+            )
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -157,6 +157,11 @@ class Recorder:
         """Count a site as reused for one branch."""
         self._reused[call.index, site] += 1
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Site evaluations computed and reused until now."""
+        return sum(self._computed.values()), sum(self._reused.values())
+
     def add_pass(self, call: Call, num_lanes: int) -> int:
         """Note a pass that carries `num_lanes` branches; return its number."""
         self._passes.append((call.index, num_lanes))
@@ -166,7 +171,9 @@ class Recorder:
         """Note a span of work that pass `number` did for `sites`."""
         self._work[sites][number].append(span)
 
-    def report(self, *, policy: Policy, run: Run, seconds: float, peak_bytes: int, end_bytes: int) -> RunReport:
+    def report(
+        self, *, policy: Policy, run: Run, seconds: float, peak_bytes: int, end_bytes: int
+    ) -> RunReport:
         """Return the report of the run."""
         done, saved = self._work_seconds()
         return RunReport(
@@ -217,5 +224,7 @@ class Recorder:
 
     def _num_evaluations(self, site: Site) -> int:
         return sum(
-            counts.get((call.index, site), 0) for call, _ in self._calls for counts in (self._computed, self._reused)
+            counts.get((call.index, site), 0)
+            for call, _ in self._calls
+            for counts in (self._computed, self._reused)
         )

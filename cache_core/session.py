@@ -125,7 +125,9 @@ class Pass:
     ) -> None:
         """Bind a plan to the lanes that this pass carries."""
         self._session, self._call, self._lanes, self._plan = session, call, lanes, plan
-        self._reused = {site for site, action in plan.items() if action is Action.REUSE and self._all_can_reuse(site)}
+        self._reused = {
+            site for site, action in plan.items() if action is Action.REUSE and self._all_can_reuse(site)
+        }
         self._promised: set[Site] = set()
         self._number = session.recorder.add_pass(call, len(lanes))
         self.patches = tuple(adapter.patches(session.policy.level, self))
@@ -143,7 +145,9 @@ class Pass:
         """Record a computed feature; return it unchanged, or a new one where some branches reuse theirs."""
         reused = self._plan[site] is Action.REUSE
         parts = _split(site, feature, len(self._lanes))
-        settled = [self._settle_lane(lane, site, part, reused) for lane, part in zip(self._lanes, parts, strict=True)]
+        settled = [
+            self._settle_lane(lane, site, part, reused) for lane, part in zip(self._lanes, parts, strict=True)
+        ]
         changed = any(new is not part for new, part in zip(settled, parts, strict=True))
         return _merged(settled) if changed else feature
 

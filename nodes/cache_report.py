@@ -9,9 +9,11 @@ from comfy_api.latest import io, ui
 from ..cache_core import CacheError
 from .host import current_prompt, find_binding
 from .picture import draw
-from .text import table
+from .text import numbers, table
 
-EARLIER = "From an earlier run: ComfyUI took the samples from its own cache, so nothing was sampled this time.\n\n"
+EARLIER = (
+    "From an earlier run: ComfyUI took the samples from its own cache, so nothing was sampled this time.\n\n"
+)
 
 
 class FeatureCacheReport(io.ComfyNode):
@@ -30,7 +32,9 @@ class FeatureCacheReport(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="The cached model that the sampler used."),
-                io.Latent.Input("samples", tooltip="The sampler's output: makes this node wait for the sampling."),
+                io.Latent.Input(
+                    "samples", tooltip="The sampler's output: makes this node wait for the sampling."
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="picture", tooltip="The report as a picture."),
@@ -62,4 +66,4 @@ class FeatureCacheReport(io.ComfyNode):
             text = EARLIER + text
         picture = draw(report)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
-        return io.NodeOutput(picture, text, ui=shown)
+        return io.NodeOutput(picture, text, ui=shown | {"feature_cache_report": (numbers(report),)})

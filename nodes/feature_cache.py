@@ -28,16 +28,22 @@ class FeatureCache(io.ComfyNode):
             "what was saved.",
             search_aliases=["fora", "feature caching", "speed up", "faster sampling", "cache", "teacache"],
             inputs=[
-                io.Model.Input("model", tooltip="The model to speed up. It is cloned; the original stays as it is."),
+                io.Model.Input(
+                    "model", tooltip="The model to speed up. It is cloned; the original stays as it is."
+                ),
                 method_input(METHODS),
-                _percent("start_percent", 0.0, "Nothing is reused before this point of the sampling (0 = start)."),
+                _percent(
+                    "start_percent", 0.0, "Nothing is reused before this point of the sampling (0 = start)."
+                ),
                 _percent("end_percent", 1.0, "Nothing is reused after this point of the sampling (1 = end)."),
             ],
             outputs=[io.Model.Output(tooltip="The model with the cache. One cache per model.")],
         )
 
     @classmethod
-    def execute(cls, model: Any, method: dict[str, Any], start_percent: float, end_percent: float) -> io.NodeOutput:
+    def execute(
+        cls, model: Any, method: dict[str, Any], start_percent: float, end_percent: float
+    ) -> io.NodeOutput:
         """Return a clone of `model` that carries the cache.
 
         Raises:
@@ -52,4 +58,6 @@ class FeatureCache(io.ComfyNode):
 
 
 def _percent(name: str, default: float, help_text: str) -> Any:
-    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, tooltip=help_text, advanced=True)
+    return io.Float.Input(
+        name, default=default, min=0.0, max=1.0, step=0.01, tooltip=help_text, advanced=True
+    )

@@ -28,8 +28,9 @@ from ..cache_core import (
     find_adapter,
     scoped_forwards,
 )
+from .progress import show_on_sampler
 from .samplers import call_steps, sampler_name
-from .text import one_line
+from .text import one_line, so_far
 
 KEY = "feature_cache"
 """Our key in transformer_options and among the wrappers."""
@@ -85,6 +86,7 @@ class CacheBinding:
             guider.model_options = options
             report = session.close(time.perf_counter() - started)
             self.ledger.publish(report)
+            show_on_sampler(one_line(report))
             log.info(one_line(report))
 
     def predict_noise(
@@ -100,8 +102,12 @@ class CacheBinding:
         if session is None:
             return executor(x, timestep, model_options, seed)
         sigma = float(timestep.max())
-        with session.open_call(sigma, allowed=self._allows(executor.class_obj.inner_model.model_sampling, sigma)):
-            return executor(x, timestep, model_options, seed)
+        with session.open_call(
+            sigma, allowed=self._allows(executor.class_obj.inner_model.model_sampling, sigma)
+        ):
+            output = executor(x, timestep, model_options, seed)
+        show_on_sampler(so_far(*session.recorder.counts))
+        return output
 
     def apply_model(
         self,
@@ -126,7 +132,11 @@ class CacheBinding:
             return executor(*arguments, **kwargs)
 
     def _allows(self, model_sampling: Any, sigma: float) -> bool:
-        start = math.inf if self.start_percent <= 0 else float(model_sampling.percent_to_sigma(self.start_percent))
+        start = (
+            math.inf
+            if self.start_percent <= 0
+            else float(model_sampling.percent_to_sigma(self.start_percent))
+        )
         end = -math.inf if self.end_percent >= 1 else float(model_sampling.percent_to_sigma(self.end_percent))
         return end <= sigma <= start
 
@@ -187,7 +197,12 @@ def _lanes(base_model: Any, x: torch.Tensor, context: Any, control: Any, options
     window = getattr(options.get("context_window"), "index_list", None)
     variant = (
         id(base_model),
-        _frozen({name: options.get(name) for name in ("patches", "patches_replace", "optimized_attention_override")}),
+        _frozen(
+            {
+                name: options.get(name)
+                for name in ("patches", "patches_replace", "optimized_attention_override")
+            }
+        ),
         _frozen(window),
         control is not None,
         tuple(getattr(context, "shape", ()))[1:],

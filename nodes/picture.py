@@ -59,7 +59,9 @@ class _Painter:
         for row, site in enumerate(self.report.sites):
             y = self.top + row * self.cell_height
             if row % every == 0:
-                self.draw.text((self.left - 8, y + self.cell_height / 2), site, FAINT, self.small, anchor="rm")
+                self.draw.text(
+                    (self.left - 8, y + self.cell_height / 2), site, FAINT, self.small, anchor="rm"
+                )
             for column, call in enumerate(self.report.calls):
                 self._cell(column, y, _colour(call.computed[row], call.reused[row]))
 
@@ -72,14 +74,18 @@ class _Painter:
         floor = self.grid_bottom + LINE + BARS_HEIGHT
         middle = floor - BARS_HEIGHT / 2
         self.draw.text((self.left - 8, middle - 8), "seconds per call", FAINT, self.small, anchor="rm")
-        self.draw.text((self.left - 8, middle + 8), f"longest {longest:.3f} s", FAINT, self.small, anchor="rm")
+        self.draw.text(
+            (self.left - 8, middle + 8), f"longest {longest:.3f} s", FAINT, self.small, anchor="rm"
+        )
         for column, call in enumerate(self.report.calls):
             x = self.left + column * self.cell_width
             height = max(1.0, BARS_HEIGHT * call.seconds / longest)
             colour = _colour(sum(call.computed), sum(call.reused))
             self.draw.rectangle((x, floor - height, x + self.cell_width - 2, floor), colour)
             if column % max(1, round(24 / self.cell_width)) == 0:
-                self.draw.text((x + self.cell_width / 2, floor + 8), str(call.step), FAINT, self.small, anchor="mm")
+                self.draw.text(
+                    (x + self.cell_width / 2, floor + 8), str(call.step), FAINT, self.small, anchor="mm"
+                )
         self.draw.text((self.left - 8, floor + 8), "step", FAINT, self.small, anchor="rm")
 
     def _legend(self) -> None:

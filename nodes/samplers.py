@@ -73,4 +73,6 @@ def call_steps(name: str, sigmas: Sequence[float]) -> tuple[int, ...] | None:
         return tuple(range(num_steps))
     if name not in CALLS_PER_STEP:
         return None
-    return tuple(step for step in range(num_steps) for _ in range(1 if sigmas[step + 1] == 0 else CALLS_PER_STEP[name]))
+    return tuple(
+        step for step in range(num_steps) for _ in range(1 if sigmas[step + 1] == 0 else CALLS_PER_STEP[name])
+    )

@@ -17,6 +17,29 @@ def one_line(report: RunReport) -> str:
     )
 
 
+def so_far(computed: int, reused: int) -> str:
+    """Return what has been done until now, for the node that is sampling."""
+    total = computed + reused
+    return f"Feature Cache: {reused} of {total} features reused ({reused / total:.0%})" if total else ""
+
+
+def numbers(report: RunReport) -> dict[str, float]:
+    """Return the figures that programs read, by name."""
+    return {
+        "num_calls": len(report.calls),
+        "num_computed": report.num_computed,
+        "num_reused": report.num_reused,
+        "refresh_ratio": report.refresh_ratio,
+        "cost_ratio": report.cost_ratio,
+        "measured_speedup": report.measured_speedup,
+        "ideal_speedup": report.ideal_speedup,
+        "call_seconds": report.call_seconds,
+        "seconds": report.seconds,
+        "peak_bytes": report.peak_bytes,
+        "end_bytes": report.end_bytes,
+    }
+
+
 def facts(report: RunReport) -> list[tuple[str, str]]:
     """Return the figures of a run as pairs of name and value."""
     total = report.num_computed + report.num_reused

@@ -41,7 +41,9 @@ def host_path() -> Path:
     given = os.environ.get("COMFYUI_PATH")
     if given and (Path(given) / "comfyui_version.py").is_file():
         return Path(given)
-    message = f"COMFYUI_PATH is {given!r}, expected the folder of a ComfyUI; `python dev.py test` provides one"
+    message = (
+        f"COMFYUI_PATH is {given!r}, expected the folder of a ComfyUI; `python dev.py test` provides one"
+    )
     if os.environ.get("FEATURECACHE_REQUIRE_HOST"):
         pytest.fail(message)
     pytest.skip(message)

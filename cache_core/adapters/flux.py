@@ -38,7 +38,9 @@ class FluxAdapter(Adapter):
     def check(cls, network: nn.Module) -> list[str]:
         """Return what the network's blocks lack."""
         lists = ("double_blocks", "single_blocks")
-        faults = [f"it has no list '{n}'" for n in lists if not isinstance(getattr(network, n, None), nn.ModuleList)]
+        faults = [
+            f"it has no list '{n}'" for n in lists if not isinstance(getattr(network, n, None), nn.ModuleList)
+        ]
         if faults:
             return faults
         modules = ("img_attn.proj", "txt_attn.proj", "img_mlp", "txt_mlp", "img_norm2", "txt_norm2")
@@ -52,7 +54,9 @@ class FluxAdapter(Adapter):
         """Return the sites of a level in the order they run."""
         if level not in self.levels:
             offered = ", ".join(f"'{each.value}'" for each in self.levels)
-            raise UnsupportedModelError(f"Flux has no sites at level '{level.value}'. Choose one of {offered}.")
+            raise UnsupportedModelError(
+                f"Flux has no sites at level '{level.value}'. Choose one of {offered}."
+            )
         if level is Level.STACK:
             return (STACK_SITE,)
         return tuple(site for path, index, _ in _blocks(self.network) for site in _sites(level, path, index))
@@ -79,7 +83,9 @@ def _blocks(network: nn.Module) -> Iterator[tuple[str, int, nn.Module]]:
 
 
 def _sites(level: Level, path: str, index: int) -> tuple[Site, ...]:
-    parts = ("residual",) if level is Level.BLOCK else DOUBLE_PARTS if path == "double_blocks" else SINGLE_PARTS
+    parts = (
+        ("residual",) if level is Level.BLOCK else DOUBLE_PARTS if path == "double_blocks" else SINGLE_PARTS
+    )
     return tuple(Site(level=level, path=path, index=index, part=part) for part in parts)
 
 
@@ -228,7 +234,9 @@ def _stack_patches(network: nn.Module, router: Router) -> Iterator[ForwardPatch]
     stack = _Stack(router)
     for position, (path, _, block) in enumerate(blocks):
         first, last = position == 0, position == len(blocks) - 1
-        yield ForwardPatch(block, stack.double(first, last) if path == "double_blocks" else stack.single(first, last))
+        yield ForwardPatch(
+            block, stack.double(first, last) if path == "double_blocks" else stack.single(first, last)
+        )
 
 
 class _Stack:

@@ -12,12 +12,26 @@ from cache_core.clock import Span
 
 def _call(index: int, seconds: float, *, reused: bool = False) -> CallReport:
     counts = ((0,), (1,)) if reused else ((1,), (0,))
-    return CallReport(index=index, step=index, sigma=1.0, seconds=seconds, computed=counts[0], reused=counts[1])
+    return CallReport(
+        index=index, step=index, sigma=1.0, seconds=seconds, computed=counts[0], reused=counts[1]
+    )
 
 
 def _report(calls: list[CallReport], **changes: Any) -> RunReport:
-    facts: dict[str, Any] = {"method": "m", "settings": "", "level": "module", "family": "toy", "sampler": "euler"}
-    facts |= {"num_steps": len(calls), "sites": ("a",), "calls": tuple(calls), "total_work": 0.0, "saved_work": 0.0}
+    facts: dict[str, Any] = {
+        "method": "m",
+        "settings": "",
+        "level": "module",
+        "family": "toy",
+        "sampler": "euler",
+    }
+    facts |= {
+        "num_steps": len(calls),
+        "sites": ("a",),
+        "calls": tuple(calls),
+        "total_work": 0.0,
+        "saved_work": 0.0,
+    }
     return RunReport(**(facts | {"seconds": 9.0, "peak_bytes": 0, "end_bytes": 0} | changes))
 
 
@@ -42,7 +56,12 @@ def test_nothing_reused_is_speedup_one() -> None:
 @pytest.mark.parametrize("calls", [[], [_call(0, 1)]])
 def test_short_runs_divide_by_nothing(calls: list[CallReport]) -> None:
     report = _report(calls)
-    assert (report.refresh_ratio, report.cost_ratio, report.measured_speedup, report.ideal_speedup) == (1, 1, 1, 1)
+    assert (report.refresh_ratio, report.cost_ratio, report.measured_speedup, report.ideal_speedup) == (
+        1,
+        1,
+        1,
+        1,
+    )
 
 
 def test_shared_work_is_saved_only_where_all_its_sites_are_reused() -> None:

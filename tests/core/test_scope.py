@@ -59,6 +59,9 @@ def test_restores_what_was_installed_when_a_later_patch_fails() -> None:
     def broken(original: Forward) -> Forward:
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), scoped_forwards([ForwardPatch(module, _plus(1)), ForwardPatch(module, broken)]):
+    with (
+        pytest.raises(RuntimeError),
+        scoped_forwards([ForwardPatch(module, _plus(1)), ForwardPatch(module, broken)]),
+    ):
         pass
     assert "forward" not in vars(module)

@@ -8,7 +8,10 @@ SIGMAS = (1.0, 0.75, 0.5, 0.25, 0.0)
 
 
 def test_site_names_say_where() -> None:
-    assert str(Site(level=Level.MODULE, path="double_blocks", index=3, part="img_mlp")) == "double_blocks.3.img_mlp"
+    assert (
+        str(Site(level=Level.MODULE, path="double_blocks", index=3, part="img_mlp"))
+        == "double_blocks.3.img_mlp"
+    )
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,12 @@ def test_2_branch_without_history_computes(case: Case, report: Callable[[Any], A
     """A prompt that starts halfway has nothing to reuse in its first call; the negative prompt goes on reusing."""
     import node_helpers
 
-    early = node_helpers.conditioning_set_values(real.conditioning(1), {"start_percent": 0.0, "end_percent": 0.55})
-    late = node_helpers.conditioning_set_values(real.conditioning(3), {"start_percent": 0.55, "end_percent": 1.0})
+    early = node_helpers.conditioning_set_values(
+        real.conditioning(1), {"start_percent": 0.0, "end_percent": 0.55}
+    )
+    late = node_helpers.conditioning_set_values(
+        real.conditioning(3), {"start_percent": 0.55, "end_percent": 1.0}
+    )
     model = case.cached(interval=3, anchor="start")
     real.sample(model, steps=8, cfg=4.0, positive=early + late)
     run = report(model)
@@ -108,7 +112,9 @@ def test_3_branches_do_not_mix(case: Case) -> None:
     """With guidance, each branch's features are its own: the uncached first step tells them apart, so must reuse."""
     model = case.cached()
     guided = real.sample(model, steps=STEPS, cfg=4.0)
-    swapped = real.sample(model, steps=STEPS, cfg=-3.0, positive=real.conditioning(2), negative=real.conditioning(1))
+    swapped = real.sample(
+        model, steps=STEPS, cfg=-3.0, positive=real.conditioning(2), negative=real.conditioning(1)
+    )
     # 4 * a - 3 * b is the same guidance written from the other side.
     torch.testing.assert_close(guided, swapped, rtol=1e-3, atol=1e-3)
 
@@ -160,7 +166,9 @@ def test_4_bytes_are_counted(
 
 @pytest.mark.parametrize("at", range(STEPS))
 @pytest.mark.parametrize("kind", ["error", "interrupt"])
-def test_5_a_run_that_breaks_leaves_no_trace(case: Case, report: Callable[[Any], Any], at: int, kind: str) -> None:
+def test_5_a_run_that_breaks_leaves_no_trace(
+    case: Case, report: Callable[[Any], Any], at: int, kind: str
+) -> None:
     from comfy.model_management import InterruptProcessingException
 
     error: type[BaseException] = RuntimeError if kind == "error" else InterruptProcessingException

@@ -81,7 +81,9 @@ def random_flux(seed: int = 0, dtype: torch.dtype = torch.float32, **changes: An
         # Qk-norm weights are near one; the rest is wide enough that every block visibly changes its stream.
         noise = torch.randn(value.shape, generator=generator)
         is_norm = "_norm." in name
-        weights[name.replace("_norm.weight", "_norm.scale")] = (1 + 0.1 * noise if is_norm else 0.08 * noise).to(dtype)
+        weights[name.replace("_norm.weight", "_norm.scale")] = (
+            1 + 0.1 * noise if is_norm else 0.08 * noise
+        ).to(dtype)
     return comfy.sd.load_diffusion_model_state_dict(weights)
 
 

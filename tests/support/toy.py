@@ -79,7 +79,12 @@ class ToyAdapter(cache_core.Adapter):
 
 def lane(name: str = "cond", **changes: Any) -> Lane:
     """Return a lane for a branch called `name`."""
-    parts: dict[str, Any] = {"variant": 0, "shape": (1, 1), "dtype": torch.float32, "device": torch.device("cpu")}
+    parts: dict[str, Any] = {
+        "variant": 0,
+        "shape": (1, 1),
+        "dtype": torch.float32,
+        "device": torch.device("cpu"),
+    }
     return Lane(branch=name, **(parts | changes))
 
 
@@ -94,10 +99,13 @@ def call(
     session: cache_core.CacheSession, network: nn.Module, x: Tensor, lanes: Sequence[Lane], **options: Any
 ) -> Tensor:
     """Make one call of one pass and return the network's output."""
-    with session.open_call(0.5, **options), session.open_pass(network, lanes) as opened:
-        with cache_core.scoped_forwards(opened.patches):
-            result: Tensor = network(x)
-            return result
+    with (
+        session.open_call(0.5, **options),
+        session.open_pass(network, lanes) as opened,
+        cache_core.scoped_forwards(opened.patches),
+    ):
+        result: Tensor = network(x)
+        return result
 
 
 def fora(**settings: Any) -> cache_core.Policy:
