@@ -211,7 +211,7 @@ class Recorder:
         for sites, by_pass in self._work.items():
             mean = self._seconds_per_branch(by_pass)
             num_done = sum(self._passes[number][1] for number in by_pass)
-            num_all = max(self._num_evaluations(site) for site in sites)
+            num_all = self._num_evaluations(sites[0])
             done += mean * num_done
             saved += mean * max(num_all - num_done, 0)
         return done, saved

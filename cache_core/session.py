@@ -83,7 +83,7 @@ class CacheSession:
 
     def can_reuse(self, lane: Lane, site: Site) -> bool:
         """Return whether the lane has something to reuse for the site."""
-        return lane not in self._ambiguous and self.store.has(lane, site)
+        return self.store.has(lane, site)
 
     def remember(self, lane: Lane, site: Site, feature: Feature) -> None:
         """Keep a copy of a computed feature of one lane."""

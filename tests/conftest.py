@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,35 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 
-def _load_core() -> None:
-    spec = importlib.util.spec_from_file_location("cache_core", ROOT / "cache_core" / "__init__.py")
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+
+def _load(name: str) -> None:
+    """Import the folder `name` of the root as the package of that name."""
+    folder = ROOT / name
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["cache_core"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
 
 
-if "cache_core" not in sys.modules:
-    _load_core()
+for package in ("cache_core", "devtools"):
+    if package not in sys.modules:
+        _load(package)
+
+
+from devtools.server import Server  # noqa: E402 - devtools is loaded by its place just above
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of these folders with the folder's name."""
+    for item in items:
+        for mark in ("host", "server", "browser", "gpu"):
+            if ROOT / "tests" / mark in item.path.resolve().parents:
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +67,26 @@ def host_path() -> Path:
     if os.environ.get("FEATURECACHE_REQUIRE_HOST"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def tools_python() -> Path:
+    """Return the interpreter that has comfy-cli; skip where there is none, unless the host is required."""
+    given = os.environ.get("FEATURECACHE_TOOLS_PYTHON")
+    if given:
+        return Path(given)
+    message = "FEATURECACHE_TOOLS_PYTHON is not set; `python dev.py test` provides comfy-cli"
+    if os.environ.get("FEATURECACHE_REQUIRE_HOST"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def server(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a running ComfyUI server with our pack, the zoo's pack and the zoo's checkpoints."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    base = tmp_path_factory.mktemp("server")
+    with Server(
+        host=host_path, python=Path(sys.executable), base=base, env=environment, checkout=ROOT
+    ) as running:
+        yield running

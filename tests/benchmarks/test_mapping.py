@@ -12,7 +12,9 @@ from zoo.mapping import MappingError, to_zoo
 
 @pytest.fixture(params=["flux_how_much_faster"])
 def workflow(request: pytest.FixtureRequest, root: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((root / "workflows" / f"{request.param}.json").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = json.loads(
+        (root / "workflows" / f"{request.param}.json").read_text(encoding="utf-8")
+    )
     return loaded
 
 
@@ -27,7 +29,14 @@ def test_every_change_is_named_and_nothing_else_changes(workflow: dict[str, Any]
     named = {int(line.split("(node ")[1].split(")")[0]) for line in changes}
     assert changed == named
     kinds = {before[i]["type"] for i in changed}
-    assert kinds == {"UNETLoader", "DualCLIPLoader", "VAELoader", "CLIPTextEncode", "EmptySD3LatentImage", "KSampler"}
+    assert kinds == {
+        "UNETLoader",
+        "DualCLIPLoader",
+        "VAELoader",
+        "CLIPTextEncode",
+        "EmptySD3LatentImage",
+        "KSampler",
+    }
 
 
 def _content(node: dict[str, Any]) -> tuple[Any, ...]:

@@ -98,6 +98,20 @@ def test_work_in_pieces_is_one_piece_per_pass() -> None:
     assert (report.total_work, report.saved_work, report.cost_ratio) == (6.0, 3.0, 0.5)
 
 
+def test_work_of_the_first_call_warms_up_and_is_left_out_of_the_mean() -> None:
+    session = toy.open_session(toy.fora(interval=2, anchor="start"), steps=3)
+    site = toy.ToyAdapter(toy.ToyDiT(1)).sites(toy.Level.MODULE)[0]
+    session.recorder.declare("toy", (site,))
+    for seconds in (100.0, 2.0, None):
+        with session.open_call(0.5) as call:
+            number = session.recorder.add_pass(call, 1)
+            (session.recorder.add_reused if seconds is None else session.recorder.add_computed)(call, site)
+            if seconds is not None:
+                session.recorder.add_work(number, (site,), Span(0.0, seconds))
+    report = session.close(seconds=1.0)
+    assert (report.total_work, report.saved_work) == (6.0, 2.0)
+
+
 def test_report_holds_no_tensor() -> None:
     session, network = toy.open_session(toy.fora()), toy.ToyDiT()
     toy.call(session, network, torch.ones(1, 1), [toy.lane()])

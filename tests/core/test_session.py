@@ -77,6 +77,15 @@ def test_a_lane_that_comes_twice_in_a_call_is_never_cached() -> None:
     assert session.store.peak_bytes == 0
 
 
+def test_a_lane_that_becomes_ambiguous_is_forgotten() -> None:
+    session, network = toy.open_session(toy.fora(interval=4, anchor="start")), toy.ToyDiT()
+    toy.call(session, network, ONE, [toy.lane()])
+    assert session.store.num_bytes == 8
+    toy.call(session, network, torch.cat((ONE, TEN)), [toy.lane(), toy.lane()])
+    assert session.store.num_bytes == 0
+    assert toy.call(session, network, TEN, [toy.lane()]).item() == 90
+
+
 def test_reuse_that_is_not_allowed_computes() -> None:
     session, network = toy.open_session(toy.fora(interval=2, anchor="start")), toy.ToyDiT()
     toy.call(session, network, ONE, [toy.lane()])

@@ -30,6 +30,13 @@ def test_bytes_are_counted_over_streams_and_snapshots() -> None:
     assert (store.num_bytes, store.peak_bytes) == (0, 40)
 
 
+def test_peak_stays_when_less_is_held() -> None:
+    store = FeatureStore(1)
+    store.put(toy.lane(), SITE, _call(0), (torch.ones(8),))
+    store.put(toy.lane(), SITE, _call(1), (torch.ones(2),))
+    assert (store.num_bytes, store.peak_bytes) == (8, 32)
+
+
 def test_lanes_are_dropped_alone() -> None:
     store = FeatureStore(1)
     store.put(toy.lane("a"), SITE, _call(0), (torch.ones(1),))

@@ -10,13 +10,6 @@ import pytest
 import real
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder `host`."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("host")
-
-
 @pytest.fixture(scope="session")
 def host(host_path: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> real.Host:
     """Return the loaded host with our pack in it."""

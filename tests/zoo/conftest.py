@@ -1,4 +1,4 @@
-"""The benchmarks' modules, which are programs beside the package and import each other by name."""
+"""The zoo as the package it is trained and evaluated as."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
 if str(BENCHMARKS) not in sys.path:
     sys.path.insert(0, str(BENCHMARKS))

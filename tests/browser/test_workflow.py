@@ -1,0 +1,90 @@
+"""The workflow in a real browser: it opens, nothing is red, it runs, and the report is on the node."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devtools.server import Server
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which dev.py installs")
+
+CHROMIUM = os.environ.get("FEATURECACHE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def page(server: Server) -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: install Debian's package `chromium`, or name one in FEATURECACHE_CHROMIUM")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        opened = browser.new_page(viewport={"width": 1900, "height": 1000})
+        opened.goto(server.url)
+        opened.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=120_000)
+        opened.wait_for_timeout(2000)
+        yield opened
+        browser.close()
+
+
+def _load(page: Any, path: Path) -> None:
+    page.evaluate("(graph) => window.app.loadGraphData(graph)", json.loads(path.read_text(encoding="utf-8")))
+    page.wait_for_timeout(1500)
+
+
+def test_ready_copy_opens_runs_and_shows_the_report(page: Any, root: Path, tmp_path: Path) -> None:
+    _load(page, root / "benchmarks" / "zoo" / "workflows" / "flux_how_much_faster.json")
+    nodes = page.evaluate(
+        "() => window.app.graph.nodes.map(n => ({type: n.type, missing: !LiteGraph.registered_node_types[n.type],"
+        " errors: Boolean(n.has_errors)}))"
+    )
+    assert {"FeatureCache", "FeatureCacheReport", "ZooCaption"} <= {node["type"] for node in nodes}
+    assert [node["type"] for node in nodes if node["missing"] or node["errors"]] == []
+    page.evaluate("() => window.app.queuePrompt(0)")
+    page.wait_for_function(
+        "() => window.app.graph.nodes.some(n => n.type === 'FeatureCacheReport' && n.imgs && n.imgs.length > 0)",
+        timeout=180_000,
+    )
+    errors = page.evaluate("() => window.app.graph.nodes.filter(n => n.has_errors).map(n => n.type)")
+    assert errors == []
+    page.evaluate("() => { window.app.canvas.ds.scale = 0.62; window.app.canvas.ds.offset = [450, 190]; }")
+    page.evaluate("() => window.app.graph.setDirtyCanvas(true, true)")
+    page.wait_for_timeout(2000)
+    page.screenshot(path=tmp_path / "workflow.png")
+    if os.environ.get("FEATURECACHE_WRITE_SCREENSHOT"):
+        shutil.copy(tmp_path / "workflow.png", root / "docs" / "workflow.png")
+
+
+def test_widgets_follow_the_method(page: Any, root: Path) -> None:
+    _load(page, root / "workflows" / "flux_how_much_faster.json")
+    widgets = page.evaluate(
+        "() => window.app.graph.nodes.find(n => n.type === 'FeatureCache').widgets.map(w => [w.name, w.value])"
+    )
+    assert dict(map(tuple, widgets)) == {
+        "method": "fora",
+        "method.interval": 2,
+        "method.anchor": "end",
+        "method.level": "module",
+        "start_percent": 0,
+        "end_percent": 1,
+    }
+
+
+def test_saved_graph_is_the_file(page: Any, root: Path) -> None:
+    """What the browser would save again has the same nodes, links and settings."""
+    path = root / "workflows" / "flux_how_much_faster.json"
+    _load(page, path)
+    saved, shipped = page.evaluate("() => window.app.graph.serialize()"), json.loads(path.read_text(encoding="utf-8"))
+    assert _content(saved) == _content(shipped)
+
+
+def _content(graph: dict[str, Any]) -> tuple[Any, Any]:
+    nodes = {node["id"]: (node["type"], node.get("widgets_values")) for node in graph["nodes"]}
+    return nodes, sorted(link[1:6] for link in graph["links"])

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devtools import environment
+from devtools.environment import Environment, ensure
+from devtools.errors import DevError
+
+INPUTS = {"requirements": "torch\n"}
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(folder: Path, _python: Path) -> None:
+        python = environment.interpreter(folder)
+        python.parent.mkdir(parents=True)
+        python.touch()
+
+    monkeypatch.setattr(environment, "_make_bare", make)
+
+
+class Builder:
+    def __init__(self) -> None:
+        self.num_builds = 0
+
+    def __call__(self, made: Environment) -> None:
+        self.num_builds += 1
+        (made.folder / "package").touch()
+
+
+def test_a_finished_environment_is_taken_as_it_is(tmp_path: Path) -> None:
+    builder = Builder()
+    assert ensure(tmp_path / "env", INPUTS, builder) == ensure(tmp_path / "env", INPUTS, builder)
+    assert builder.num_builds == 1
+
+
+def test_a_half_made_one_is_made_anew(tmp_path: Path) -> None:
+    half = tmp_path / "env"
+    (half / "lib").mkdir(parents=True)
+    (half / "lib" / "broken").touch()
+    builder = Builder()
+    ensure(half, INPUTS, builder)
+    assert builder.num_builds == 1
+    assert (half / "package").exists()
+    assert not (half / "lib").exists()
+
+
+def test_changed_inputs_make_it_anew(tmp_path: Path) -> None:
+    builder = Builder()
+    ensure(tmp_path / "env", INPUTS, builder)
+    ensure(tmp_path / "env", {"requirements": "torch\nnumpy\n"}, builder)
+    assert builder.num_builds == 2
+
+
+def test_one_that_lost_its_interpreter_is_made_anew(tmp_path: Path) -> None:
+    builder = Builder()
+    ensure(tmp_path / "env", INPUTS, builder).python.unlink()
+    ensure(tmp_path / "env", INPUTS, builder)
+    assert builder.num_builds == 2
+
+
+@pytest.mark.parametrize("error", [OSError("network"), KeyboardInterrupt()])
+def test_a_failure_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def fail(_: Environment) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        ensure(tmp_path / "env", INPUTS, fail)
+    assert not (tmp_path / "env").exists()
+
+
+def test_a_python_without_venv_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho No module named venv\nexit 1\n")
+    python.chmod(0o700)
+    with pytest.raises(DevError, match="virtual environment cannot be made") as caught:
+        ensure(tmp_path / "env", INPUTS, Builder(), python=python)
+    assert "No module named venv" in caught.value.got
+    assert not (tmp_path / "env").exists()
