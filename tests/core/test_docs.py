@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from cache_core import ADAPTERS, POLICIES
 
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/how_it_works.md", "workflows/README.md"]
@@ -14,7 +15,9 @@ PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/how_it_works.md",
 
 def test_python_examples_of_the_readme_run(root: Path) -> None:
     found = doctest.DocTestParser().get_doctest(
-        "\n".join(re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), re.DOTALL)),
+        "\n".join(
+            re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+        ),
         {},
         "README.md",
         "README.md",
@@ -29,7 +32,9 @@ def test_links_and_file_names_exist(root: Path, page: str) -> None:
     text = (root / page).read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     named = re.findall(r"`((?:cache_core|nodes|workflows|benchmarks|tests|docs|web)/[\w./-]+)`", text)
-    missing = [t for t in targets if not ((root / page).parent / t).exists()] + [n for n in named if not (root / n).exists()]
+    missing = [t for t in targets if not ((root / page).parent / t).exists()] + [
+        n for n in named if not (root / n).exists()
+    ]
     assert missing == []
 
 

@@ -22,11 +22,16 @@ def fora_full_calls(num_calls: int, interval: int, anchor: str) -> set[int]:
 
 
 @contextmanager
-def replayed(family: str, network: nn.Module, level: str, full_calls: set[int]) -> Iterator[None]:
-    """Make `network` hand back recorded features at `level` in every call that is not in `full_calls`."""
+def replayed(
+    family: str, network: nn.Module, level: str, full_calls: set[int], parts: set[str] | None = None
+) -> Iterator[None]:
+    """Make `network` hand back recorded features at `level` in every call that is not in `full_calls`.
+
+    At level "module", `parts` limits that to some kinds of site; None means all of them.
+    """
     counter = _Counter(full_calls)
     handles = [network.register_forward_pre_hook(counter.next_call)]
-    handles += ORACLES[family](network, level, counter)
+    handles += ORACLES[family](network, level, counter, parts)
     try:
         yield
     finally:
@@ -49,11 +54,15 @@ class _Counter:
         return self.call in self.full_calls
 
 
-def _flux(network: Any, level: str, counter: _Counter) -> list[Any]:
+def _flux(network: Any, level: str, counter: _Counter, parts: set[str] | None) -> list[Any]:
     doubles, singles = list(network.double_blocks), list(network.single_blocks)
     if level == "module":
-        parts = [m for b in doubles for m in (b.img_attn.proj, b.txt_attn.proj, b.img_mlp, b.txt_mlp)]
-        return [_output(module, counter) for module in [*parts, *(block.linear2 for block in singles)]]
+        named = [("img_attn", b.img_attn.proj) for b in doubles] + [
+            ("txt_attn", b.txt_attn.proj) for b in doubles
+        ]
+        named += [("img_mlp", b.img_mlp) for b in doubles] + [("txt_mlp", b.txt_mlp) for b in doubles]
+        named += [("attn_mlp", b.linear2) for b in singles]
+        return [_output(module, counter) for part, module in named if parts is None or part in parts]
     if level == "block":
         return [handle for block in [*doubles, *singles] for handle in _residual(block, counter)]
     return _flux_stack(doubles[0], singles[-1], counter)

@@ -32,6 +32,22 @@ FLUX_CONFIG = {
     "txt_ids_dims": [],
 }
 
+FLUX2_CHANGES = {
+    "image_model": "flux2",
+    "in_channels": 128,
+    "out_channels": 128,
+    "patch_size": 1,
+    "vec_in_dim": None,
+    "mlp_ratio": 3.0,
+    "axes_dim": [32, 32, 32, 32],
+    "theta": 2000,
+    "qkv_bias": False,
+    "global_modulation": True,
+    "mlp_silu_act": True,
+    "ops_bias": False,
+    "txt_ids_dims": [3],
+}
+
 
 @dataclass(frozen=True)
 class Host:
@@ -67,24 +83,38 @@ def load_host(folder: Path, root: Path, base: Path) -> Host:
     return Host(folder=folder, pack=pack, nodes=found)
 
 
-def random_flux(seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
-    """Return the MODEL of a tiny Flux in the host's own class, with seeded random weights."""
+def random_flux(seed: int = 0, compute: torch.dtype | None = None) -> Any:
+    """Return the MODEL of a tiny Flux.1 with seeded random weights; `compute` sets the type it computes in."""
+    return _random_flux(FLUX_CONFIG, seed, compute)
+
+
+def random_flux2(seed: int = 0) -> Any:
+    """Return the MODEL of a tiny Flux.2, whose blocks share one modulation."""
+    return _random_flux(FLUX_CONFIG | FLUX2_CHANGES, seed, None)
+
+
+def _random_flux(config: dict[str, Any], seed: int, compute: torch.dtype | None) -> Any:
     import comfy.ldm.flux.model
     import comfy.ops
     import comfy.sd
 
-    config = FLUX_CONFIG | changes
-    network = comfy.ldm.flux.model.Flux(**config, dtype=dtype, operations=comfy.ops.disable_weight_init)
+    network = comfy.ldm.flux.model.Flux(
+        **config, dtype=torch.float32, operations=comfy.ops.disable_weight_init
+    )
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, value in network.state_dict().items():
         # Qk-norm weights are near one; the rest is wide enough that every block visibly changes its stream.
         noise = torch.randn(value.shape, generator=generator)
-        is_norm = "_norm." in name
         weights[name.replace("_norm.weight", "_norm.scale")] = (
-            1 + 0.1 * noise if is_norm else 0.08 * noise
-        ).to(dtype)
-    return comfy.sd.load_diffusion_model_state_dict(weights)
+            1 + 0.1 * noise if "_norm." in name else 0.08 * noise
+        )
+    if compute is None:
+        return comfy.sd.load_diffusion_model_state_dict(weights)
+    # Weights in another type than the computation make the host use its casting layers, which accept any.
+    model = comfy.sd.load_diffusion_model_state_dict(weights, model_options={"dtype": torch.float16})
+    model.set_model_compute_dtype(compute)
+    return model
 
 
 def conditioning(seed: int, tokens: int = 8, width: int = 48, pooled: int = 32) -> list[Any]:
@@ -112,7 +142,7 @@ def sample(
     """Return the latent that a KSampler node would give."""
     import comfy.sample
 
-    latent = torch.zeros(batch, 16, size // 8, size // 8)
+    latent = torch.zeros(batch, *latent_shape(model, size))
     noise = comfy.sample.prepare_noise(latent, seed)
     with torch.inference_mode():
         return comfy.sample.sample(
@@ -131,6 +161,13 @@ def sample(
             disable_pbar=True,
             **options,
         )
+
+
+def latent_shape(model: Any, size: int = 64) -> tuple[int, int, int]:
+    """Return (channels, height, width) of the latent of a square picture; Flux.2's is twice as coarse."""
+    channels = model.get_model_object("latent_format").latent_channels
+    side = size // (16 if channels == 128 else 8)
+    return channels, side, side
 
 
 def network_of(model: Any) -> torch.nn.Module:
