@@ -16,6 +16,9 @@ from .types import Feature, Level, Site
 
 ADAPTERS: Registry[Adapter] = Registry("model family")
 
+MODEL_SITE = Site(level=Level.MODEL, path="network", index=0, part="output")
+"""The output of the whole network, which every family has."""
+
 
 class Router(Protocol):
     """What an adapter may ask of the session while one network pass runs."""
@@ -46,7 +49,6 @@ class Adapter(ABC):
     """Name of the family in reports, files and errors."""
     classes: ClassVar[tuple[str, ...]]
     """Qualified names of the network classes the family covers; subclasses are accepted if `check` finds no fault."""
-    levels: ClassVar[tuple[Level, ...]]
 
     def __init__(self, network: nn.Module) -> None:
         """Bind to a live network.
@@ -67,17 +69,23 @@ class Adapter(ABC):
     def check(cls, network: nn.Module) -> list[str]:
         """Return what the network lacks, each as half a sentence; empty if it is as expected."""
 
-    @abstractmethod
     def sites(self, level: Level) -> tuple[Site, ...]:
-        """Return the sites of a level in the order they run.
+        """Return the sites of a level in the order they run."""
+        return (MODEL_SITE,) if level is Level.MODEL else self.block_sites(level)
 
-        Raises:
-            UnsupportedModelError: If the family has no sites at that level.
-        """
-
-    @abstractmethod
     def patches(self, level: Level, router: Router) -> Iterable[ForwardPatch]:
         """Return the forward replacements that route one pass at `level` through `router`."""
+        if level is Level.MODEL:
+            return (leaf(self.network, MODEL_SITE, router),)
+        return self.block_patches(level, router)
+
+    @abstractmethod
+    def block_sites(self, level: Level) -> tuple[Site, ...]:
+        """Return the sites of level STACK, BLOCK or MODULE in the order they run."""
+
+    @abstractmethod
+    def block_patches(self, level: Level, router: Router) -> Iterable[ForwardPatch]:
+        """Return the forward replacements for level STACK, BLOCK or MODULE."""
 
 
 def find_adapter(network: nn.Module) -> type[Adapter]:

@@ -34,11 +34,11 @@ class ForaConfig(Config):
         "'start' counts from the first call, as later papers re-implement it.",
         choices=("end", "start"),
     )
-    level: Literal["module", "block", "stack"] = setting(
+    level: Literal["module", "block", "stack", "model"] = setting(
         "module",
         "What is kept. 'module' is the method as published: attention and MLP outputs of every block. 'block' keeps "
-        "each block's change, 'stack' the change over all blocks: least memory, fastest.",
-        choices=("module", "block", "stack"),
+        "each block's change, 'stack' the change over all blocks (least memory, fastest), 'model' the network's output.",
+        choices=("module", "block", "stack", "model"),
     )
 
 

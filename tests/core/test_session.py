@@ -149,8 +149,8 @@ class _LeakyAdapter(cache_core.Adapter):
     def check(cls, network: nn.Module) -> list[str]:
         return []
 
-    def sites(self, level: Level) -> tuple[Site, ...]:
+    def block_sites(self, level: Level) -> tuple[Site, ...]:
         return (_Leaky.site,)
 
-    def patches(self, level: Level, router: cache_core.Router) -> Iterator[cache_core.ForwardPatch]:
+    def block_patches(self, level: Level, router: cache_core.Router) -> Iterator[cache_core.ForwardPatch]:
         return iter(())

@@ -42,7 +42,8 @@ def test_unknown_family_is_refused_before_sampling(
 ) -> None:
     flux.add_object_patch("diffusion_model", torch.nn.Linear(1, 1))
     with pytest.raises(
-        ValueError, match=r"No cache for the network 'torch.nn.*Linear'. Supported families: flux\."
+        ValueError,
+        match=r"No cache for the network 'torch.nn.*Linear'. Supported families: flux, pixart, sd3\.",
     ):
         cached(flux)
 

@@ -31,7 +31,10 @@ def replayed(
     """
     counter = _Counter(full_calls)
     handles = [network.register_forward_pre_hook(counter.next_call)]
-    handles += ORACLES[family](network, level, counter, parts)
+    if level == "model":
+        handles += [_output(network, counter)]
+    else:
+        handles += ORACLES[family](network, level, counter, parts)
     try:
         yield
     finally:
@@ -65,7 +68,7 @@ def _flux(network: Any, level: str, counter: _Counter, parts: set[str] | None) -
         return [_output(module, counter) for part, module in named if parts is None or part in parts]
     if level == "block":
         return [handle for block in [*doubles, *singles] for handle in _residual(block, counter)]
-    return _flux_stack(doubles[0], singles[-1], counter)
+    return _stack(doubles[0], singles[-1], counter)
 
 
 def _output(module: nn.Module, counter: _Counter) -> Any:
@@ -83,15 +86,17 @@ def _residual(block: nn.Module, counter: _Counter) -> list[Any]:
     kept: dict[str, Any] = {}
 
     def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-        streams = args[:1] if args else (kwargs["img"], kwargs["txt"])
-        kept["entered"] = [stream.clone() for stream in streams]
+        kept["entered"] = [stream.clone() for stream in _streams(args, kwargs)]
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         left = output if isinstance(output, tuple) else (output,)
         if counter.full:
-            kept["residual"] = [o - e for o, e in zip(left, kept["entered"], strict=True)]
+            kept["residual"] = [
+                None if o is None else o - e for o, e in zip(left, kept["entered"], strict=True)
+            ]
             return output
-        given = tuple(e + r for e, r in zip(kept["entered"], kept["residual"], strict=True))
+        pairs = zip(kept["entered"], kept["residual"], strict=True)
+        given = tuple(None if r is None else e + r for e, r in pairs)
         return given if isinstance(output, tuple) else given[0]
 
     return [
@@ -100,21 +105,57 @@ def _residual(block: nn.Module, counter: _Counter) -> list[Any]:
     ]
 
 
-def _flux_stack(first: nn.Module, last: nn.Module, counter: _Counter) -> list[Any]:
+def _stack(first: nn.Module, last: nn.Module, counter: _Counter) -> list[Any]:
+    """The image tokens are the last ones of the last stream but in Flux's double blocks, where they come first."""
     kept: dict[str, torch.Tensor] = {}
 
     def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-        kept["entered"] = kwargs["img"].clone()
+        kept["entered"] = (kwargs["img"] if "img" in kwargs else _streams(args, kwargs)[-1]).clone()
 
-    def after(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+    def after(module: nn.Module, args: Any, output: Any) -> Any:
+        whole = output[-1] if isinstance(output, tuple) else output
         tokens = kept["entered"].shape[1]
-        text, image = output[:, :-tokens], output[:, -tokens:]
+        text, image = whole[:, :-tokens], whole[:, -tokens:]
         if counter.full:
             kept["residual"] = image - kept["entered"]
             return output
-        return torch.cat((text, kept["entered"] + kept["residual"]), 1)
+        given = torch.cat((text, kept["entered"] + kept["residual"]), 1)
+        return (*output[:-1], given) if isinstance(output, tuple) else given
 
     return [first.register_forward_pre_hook(before, with_kwargs=True), last.register_forward_hook(after)]
 
 
-ORACLES = {"flux": _flux}
+def _streams(args: Any, kwargs: Any) -> list[torch.Tensor]:
+    """Return the token streams a block was called with: (img, txt), (x), (context, x)."""
+    if "img" in kwargs:
+        return [kwargs["img"], kwargs["txt"]]
+    # SD3 passes its two streams by position and nothing else; the others pass one stream first.
+    return list(args) if len(args) == 2 else [args[0]]
+
+
+def _sd3(network: Any, level: str, counter: _Counter, parts: set[str] | None) -> list[Any]:
+    blocks = list(network.joint_blocks)
+    if level == "block":
+        return [handle for block in blocks for handle in _residual(block, counter)]
+    if level == "stack":
+        return _stack(blocks[0], blocks[-1], counter)
+    named = []
+    for block in blocks:
+        text, image = block.context_block, block.x_block
+        named += [("img_attn", image.attn.proj), ("img_mlp", image.mlp)]
+        named += [] if text.pre_only else [("txt_attn", text.attn.proj), ("txt_mlp", text.mlp)]
+        named += [("img_attn2", image.attn2.proj)] if image.x_block_self_attn else []
+    return [_output(module, counter) for part, module in named if parts is None or part in parts]
+
+
+def _pixart(network: Any, level: str, counter: _Counter, parts: set[str] | None) -> list[Any]:
+    blocks = list(network.blocks)
+    if level == "block":
+        return [handle for block in blocks for handle in _residual(block, counter)]
+    if level == "stack":
+        return _stack(blocks[0], blocks[-1], counter)
+    names = ("attn", "cross_attn", "mlp")
+    return [_output(getattr(b, n), counter) for b in blocks for n in names if parts is None or n in parts]
+
+
+ORACLES = {"flux": _flux, "sd3": _sd3, "pixart": _pixart}

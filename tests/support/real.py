@@ -93,28 +93,84 @@ def random_flux2(seed: int = 0) -> Any:
     return _random_flux(FLUX_CONFIG | FLUX2_CHANGES, seed, None)
 
 
+def random_sd3(seed: int = 0) -> Any:
+    """Return the MODEL of a tiny SD3.5: two joint blocks, the first with a second attention, qk-norm."""
+    import comfy.ldm.modules.diffusionmodules.mmdit as mmdit
+    import comfy.ops
+
+    context = {"target": "torch.nn.Linear", "params": {"in_features": 48, "out_features": 128}}
+    network = mmdit.OpenAISignatureMMDITWrapper(
+        in_channels=16,
+        depth=2,
+        input_size=None,
+        adm_in_channels=32,
+        context_embedder_config=context,
+        qk_norm="rms",
+        x_block_self_attn_layers=[0],
+        num_patches=64,
+        pos_embed_max_size=8,
+        operations=comfy.ops.disable_weight_init,
+    )
+    return _load(_weights(network, seed))
+
+
+def random_pixart(seed: int = 0) -> Any:
+    """Return the MODEL of a tiny PixArt-sigma, narrower than the loader allows, in the host's own class."""
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    config = comfy.supported_models.PixArtSigma(
+        {
+            "image_model": "pixart_sigma",
+            "hidden_size": 64,
+            "num_heads": 2,
+            "depth": 3,
+            "patch_size": 2,
+            "in_channels": 4,
+            "caption_channels": 48,
+            "model_max_length": 8,
+            "micro_condition": False,
+        }
+    )
+    config.set_inference_dtype(torch.float32, None)
+    base = config.get_model({}, "")
+    base.diffusion_model.load_state_dict(_weights(base.diffusion_model, seed))
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(base, load_device=cpu, offload_device=cpu)
+
+
 def _random_flux(config: dict[str, Any], seed: int, compute: torch.dtype | None) -> Any:
     import comfy.ldm.flux.model
     import comfy.ops
-    import comfy.sd
 
     network = comfy.ldm.flux.model.Flux(
         **config, dtype=torch.float32, operations=comfy.ops.disable_weight_init
     )
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, value in network.state_dict().items():
-        # Qk-norm weights are near one; the rest is wide enough that every block visibly changes its stream.
-        noise = torch.randn(value.shape, generator=generator)
-        weights[name.replace("_norm.weight", "_norm.scale")] = (
-            1 + 0.1 * noise if "_norm." in name else 0.08 * noise
-        )
+    weights = {n.replace("_norm.weight", "_norm.scale"): w for n, w in _weights(network, seed).items()}
+    return _load(weights, compute)
+
+
+def _load(weights: dict[str, torch.Tensor], compute: torch.dtype | None = None) -> Any:
+    import comfy.sd
+
     if compute is None:
         return comfy.sd.load_diffusion_model_state_dict(weights)
     # Weights in another type than the computation make the host use its casting layers, which accept any.
     model = comfy.sd.load_diffusion_model_state_dict(weights, model_options={"dtype": torch.float16})
     model.set_model_compute_dtype(compute)
     return model
+
+
+def _weights(network: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    """Return seeded weights: norms near one, the rest wide enough that every block visibly changes its stream."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in network.state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        is_norm = "_norm." in name or "ln_" in name
+        weights[name] = 1 + 0.1 * noise if is_norm else 0.08 * noise
+    return weights
 
 
 def conditioning(seed: int, tokens: int = 8, width: int = 48, pooled: int = 32) -> list[Any]:
@@ -131,7 +187,7 @@ def sample(
     cfg: float = 1.0,
     sampler: str = "euler",
     scheduler: str = "simple",
-    size: int = 64,
+    size: int | None = None,
     batch: int = 1,
     seed: int = 1,
     positive: list[Any] | None = None,
@@ -163,10 +219,11 @@ def sample(
         )
 
 
-def latent_shape(model: Any, size: int = 64) -> tuple[int, int, int]:
-    """Return (channels, height, width) of the latent of a square picture; Flux.2's is twice as coarse."""
+def latent_shape(model: Any, size: int | None = None) -> tuple[int, int, int]:
+    """Return (channels, height, width) of the latent of a square picture; the smallest the family samples by default."""
     channels = model.get_model_object("latent_format").latent_channels
-    side = size // (16 if channels == 128 else 8)
+    # Flux.2's latents are twice as coarse; PixArt's position embedding divides by zero below 272 px.
+    side = (size or (272 if channels == 4 else 64)) // (16 if channels == 128 else 8)
     return channels, side, side
 
 

@@ -62,18 +62,17 @@ class ToyAdapter(cache_core.Adapter):
 
     name = "toy"
     classes = ("toy.ToyDiT",)
-    levels = (Level.MODULE,)
 
     @classmethod
     def check(cls, network: nn.Module) -> list[str]:
         return [] if hasattr(network, "blocks") else ["it has no list 'blocks'"]
 
-    def sites(self, level: Level) -> tuple[Site, ...]:
+    def block_sites(self, level: Level) -> tuple[Site, ...]:
         blocks: Any = self.network.blocks
         return tuple(Site(level=level, path="blocks", index=i, part="mlp") for i in range(len(blocks)))
 
-    def patches(self, level: Level, router: Router) -> Iterator[cache_core.ForwardPatch]:
-        for site, block in zip(self.sites(level), self.network.blocks, strict=True):  # type: ignore[arg-type]
+    def block_patches(self, level: Level, router: Router) -> Iterator[cache_core.ForwardPatch]:
+        for site, block in zip(self.block_sites(level), self.network.blocks, strict=True):  # type: ignore[arg-type]
             yield leaf(block.mlp, site, router)
 
 
