@@ -15,20 +15,32 @@ from devtools.server import Server
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which dev.py installs")
 
-CHROMIUM = os.environ.get("FEATURECACHE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+CHROMIUM = (
+    os.environ.get("FEATURECACHE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
 def page(server: Server) -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("needs Chromium: install Debian's package `chromium`, or name one in FEATURECACHE_CHROMIUM")
+        pytest.skip(
+            "needs Chromium: install Debian's package `chromium`, or name one in FEATURECACHE_CHROMIUM"
+        )
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         opened = browser.new_page(viewport={"width": 1900, "height": 1000})
         opened.goto(server.url)
-        opened.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=120_000)
+        opened.wait_for_function(
+            "window.app && window.app.graph && window.app.extensionManager", timeout=120_000
+        )
         opened.wait_for_timeout(2000)
         yield opened
         browser.close()
@@ -81,7 +93,10 @@ def test_saved_graph_is_the_file(page: Any, root: Path) -> None:
     """What the browser would save again has the same nodes, links and settings."""
     path = root / "workflows" / "flux_how_much_faster.json"
     _load(page, path)
-    saved, shipped = page.evaluate("() => window.app.graph.serialize()"), json.loads(path.read_text(encoding="utf-8"))
+    saved, shipped = (
+        page.evaluate("() => window.app.graph.serialize()"),
+        json.loads(path.read_text(encoding="utf-8")),
+    )
     assert _content(saved) == _content(shipped)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from devtools import checks, cli, commands
 from devtools.errors import DevError
+from devtools.filesystem import link_folder
 from devtools.paths import layout
 
 
@@ -89,15 +90,13 @@ def test_the_view_has_a_valid_name_whatever_the_checkout_is_called(tmp_path: Pat
     assert checks.ensure_view(place) == view
 
 
-def test_a_view_of_a_checkout_that_moved_is_renewed(tmp_path: Path) -> None:
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    place = layout(tmp_path / "home", checkout)
-    checks.ensure_view(place)
-    checkout.rename(tmp_path / "moved")
-    checkout.mkdir()
-    (checkout / "new").touch()
-    assert (checks.ensure_view(place) / "new").exists()
+def test_a_view_that_shows_something_else_is_renewed(tmp_path: Path) -> None:
+    for name in ("checkout", "other"):
+        (tmp_path / name).mkdir()
+    place = layout(tmp_path / "home", tmp_path / "checkout")
+    view = place.views / place.checkout_id / checks.VIEW_NAME
+    link_folder(tmp_path / "other", view)
+    assert checks.ensure_view(place).samefile(tmp_path / "checkout")
 
 
 def test_paths_of_tests_are_taken_from_the_view(tmp_path: Path) -> None:

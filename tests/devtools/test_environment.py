@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from devtools import environment
+from devtools import environment, host_environment, packages
 from devtools.environment import Environment, ensure
 from devtools.errors import DevError
+from devtools.paths import layout
 
 INPUTS = {"requirements": "torch\n"}
 
@@ -80,3 +83,35 @@ def test_a_python_without_venv_is_explained(tmp_path: Path, monkeypatch: pytest.
         ensure(tmp_path / "env", INPUTS, Builder(), python=python)
     assert "No module named venv" in caught.value.got
     assert not (tmp_path / "env").exists()
+
+
+def test_a_layer_over_a_users_environment_shows_it_and_adds_nothing_to_it(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(folder: Path, python: Path) -> None:
+        subprocess.run([str(python), "-m", "venv", "--without-pip", str(folder)], check=True)
+
+    monkeypatch.setattr(environment, "_make_bare", make)
+    monkeypatch.setattr(packages, "install", lambda *_: None)
+    theirs = Environment(folder=tmp_path / "theirs")
+    make(theirs.folder, Path(sys.executable))
+    package = host_environment._site_folder(theirs.python) / "their_torch.py"
+    package.write_text("version = '2.9'\n")
+    before = sorted(theirs.folder.rglob("*"))
+    layer = host_environment.ensure_overlay("existing-1", theirs.folder, layout(tmp_path / "home", checkout))
+    ask = "import their_torch; print(their_torch.version)"
+    assert subprocess.check_output([str(layer.python), "-B", "-c", ask], text=True) == "2.9\n"
+    assert sorted(theirs.folder.rglob("*")) == before
+
+
+def test_a_portable_python_without_our_tools_is_refused_with_the_command_to_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    python = Path(sys.executable)
+    monkeypatch.setattr(host_environment, "_TOOL_MODULES", ("json",))
+    assert host_environment.require_tools(python) == python
+    monkeypatch.setattr(host_environment, "_TOOL_MODULES", ("json", "no_such_module"))
+    with pytest.raises(DevError, match="lacks our development tools") as caught:
+        host_environment.require_tools(python)
+    assert "no_such_module" in caught.value.got
+    assert "-m pip install -r" in caught.value.fix

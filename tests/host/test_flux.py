@@ -112,6 +112,27 @@ def test_control_residuals_are_added_once(flux: Any, cached: Callable[..., Any],
     _assert_oracle(flux, cached, level, positive=positive)
 
 
+@pytest.mark.parametrize("block", [("double_block", 0), ("single_block", 2)])
+def test_an_end_of_the_stack_that_is_gone_in_a_reused_call_is_an_error_not_a_picture(
+    flux: Any, cached: Callable[..., Any], block: tuple[str, int]
+) -> None:
+    """Another node's replacement that runs the block in one call and not in the next, without saying so."""
+    calls = 0
+
+    def replacement(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            return {name: args[name] for name in ("img", "txt") if name in args}
+        result: dict[str, Any] = extra["original_block"](args)
+        return result
+
+    model = cached(flux, level="stack", interval=2, anchor="start")
+    model.set_model_patch_replace(replacement, "dit", *block)
+    with pytest.raises(ValueError, match=r"blocks.0.residual.*another node replaced the first or last"):
+        real.sample(model, steps=4)
+
+
 class _Control:
     """What the sampler asks of a ControlNet, with a constant residual for every block."""
 
