@@ -71,36 +71,56 @@ class Variant:
         return fmean(values) if values else otherwise
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the table: a variant in numbers. `psnr` is None where all pictures are identical."""
+
+    name: str
+    seconds: float
+    measured: float
+    ideal: float
+    refresh: float
+    cost: float
+    psnr: float | None
+    psnr_spread: float
+    relative_error: float
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as text, in the order of `HEADINGS`."""
+        psnr = "identical" if self.psnr is None else f"{self.psnr:.1f} +- {self.psnr_spread:.1f}"
+        speedups = (f"{self.measured:.2f}x", f"{self.ideal:.2f}x")
+        ratios = (f"{self.refresh:.2f}", f"{self.cost:.2f}")
+        return (self.name, f"{self.seconds:.2f}", *speedups, *ratios, psnr, f"{self.relative_error:.3f}")
+
+
 HEADINGS = ("", "seconds", "measured", "ideal", "refresh", "cost", "PSNR dB", "rel. error")
 
 
-def table(variants: Sequence[Variant]) -> str:
-    """Return one row per variant: seconds, speedups, ratios, and the distance from the uncached pictures."""
-    rows = [HEADINGS, *map(_row, variants)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+def row_of(variant: Variant) -> Row:
+    """Return a variant's numbers.
 
-
-def _row(variant: Variant) -> tuple[str, ...]:
-    # Fewer steps do less of everything alike, so their ideal speedup and both ratios follow from the step count.
-    return (
-        variant.name,
-        f"{variant.seconds:.2f}",
-        f"{variant.speedup:.2f}x",
-        f"{variant.reported('ideal_speedup', 1 / variant.work):.2f}x",
-        f"{variant.reported('refresh_ratio', variant.work):.2f}",
-        f"{variant.reported('cost_ratio', variant.work):.2f}",
-        _spread([run.psnr for run in variant.runs]),
-        f"{fmean(run.relative_error for run in variant.runs):.3f}",
+    Fewer steps do less of everything alike, so their ideal speedup and both ratios follow from the step count.
+    """
+    finite = [run.psnr for run in variant.runs if np.isfinite(run.psnr)]
+    return Row(
+        name=variant.name,
+        seconds=variant.seconds,
+        measured=variant.speedup,
+        ideal=variant.reported("ideal_speedup", 1 / variant.work),
+        refresh=variant.reported("refresh_ratio", variant.work),
+        cost=variant.reported("cost_ratio", variant.work),
+        psnr=fmean(finite) if finite else None,
+        psnr_spread=stdev(finite) if len(finite) > 1 else 0.0,
+        relative_error=fmean(run.relative_error for run in variant.runs),
     )
 
 
-def _spread(values: Sequence[float]) -> str:
-    finite = [value for value in values if np.isfinite(value)]
-    if len(finite) < len(values):
-        return "identical" if not finite else "some identical"
-    return f"{fmean(finite):.1f} +- {stdev(finite):.1f}" if len(finite) > 1 else f"{finite[0]:.1f}"
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows under their headings, aligned for a terminal."""
+    cells = [HEADINGS, *(row.cells() for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def side_by_side(captions: Sequence[str], variants: Sequence[Variant]) -> Image.Image:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from client import Comfy, ComfyError, Executed, Prompt
-from comparison import Measured, Variant, side_by_side, table
+from comparison import Measured, Row, Variant, row_of, side_by_side, table
 from graphs import node_of, with_inputs, without_cache
 from tqdm import tqdm
 from zoo.mapping import MappingError, to_zoo
@@ -122,8 +125,8 @@ def _report(done: Executed) -> dict[str, float] | None:
     return shown[0] if shown else None
 
 
-def show(server: Comfy, tools_python: Path, output: Path) -> None:
-    """Measure, print the table and write the picture.
+def show(server: Comfy, tools_python: Path, output: Path, record: Path | None = None) -> None:
+    """Measure, print the table and write the picture, and the numbers to `record` where it is given.
 
     Raises:
         ComfyError: If the server refuses or fails.
@@ -137,7 +140,10 @@ def show(server: Comfy, tools_python: Path, output: Path) -> None:
     variants.append(demo.fewer_steps(variants[2]))
     variants.append(demo.cached(3))
     variants.append(demo.fewer_steps(variants[4]))
-    print("", _explained(table(variants), len(demo.jobs)), sep="\n")
+    rows = [row_of(variant) for variant in variants]
+    print("", table(rows), "", _explained(len(demo.jobs)), sep="\n")
+    if record is not None:
+        write_record(record, rows, len(demo.jobs))
     output.mkdir(parents=True, exist_ok=True)
     path = output / "demo.png"
     side_by_side(demo.captions, [variants[i] for i in (0, 2, 3, 4, 5)]).save(path)
@@ -148,12 +154,26 @@ def show(server: Comfy, tools_python: Path, output: Path) -> None:
         )
 
 
-def _explained(text: str, num_jobs: int) -> str:
+def _explained(num_jobs: int) -> str:
     return (
-        f"{text}\n\nMedian of {num_jobs} pairs on this machine. Seconds are the sampler node's wall time; measured is against the "
-        "uncached run of the same seed. PSNR and relative\nerror are against that run's saved picture. 'Fewer steps' "
+        f"Median of {num_jobs} pairs on this machine. Seconds are the sampler node's wall time; measured is against the\n"
+        "uncached run of the same seed. PSNR and relative error are against that run's saved picture. 'Fewer steps'\n"
         "takes as long as the row above it: the cache is worth it where its picture is nearer."
     )
+
+
+def write_record(path: Path, rows: Sequence[Row], num_jobs: int) -> None:
+    """Write the rows as JSON, with what they were measured on; the documentation is made from it."""
+    facts = {
+        "command": "python dev.py demo",
+        "pairs": num_jobs,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(facts | {"rows": [asdict(row) for row in rows]}, indent=2)
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,9 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the pictures")
     parser.add_argument("--tools-python", type=Path, required=True, help="interpreter that has comfy-cli")
+    parser.add_argument("--record", type=Path, help="also write the numbers to this JSON file")
     given = parser.parse_args(arguments)
     try:
-        show(Comfy(given.server), given.tools_python, given.output)
+        show(Comfy(given.server), given.tools_python, given.output, given.record)
     except (ComfyError, MappingError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1

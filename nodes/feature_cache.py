@@ -23,7 +23,7 @@ class FeatureCache(io.ComfyNode):
             node_id="FeatureCache",
             display_name="Feature Cache",
             category="FeatureCache",
-            description="Makes a Diffusion Transformer (Flux) sample faster by reusing, between steps, features that "
+            description="Makes a Diffusion Transformer (Flux, SD3, PixArt) sample faster by reusing, between steps, features that "
             "have hardly changed. Place it after the model loader and any LoRA; add a Feature Cache Report to see "
             "what was saved.",
             search_aliases=["fora", "feature caching", "speed up", "faster sampling", "cache", "teacache"],

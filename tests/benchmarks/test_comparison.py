@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comparison import Measured, Variant, side_by_side, table
+from comparison import Measured, Variant, row_of, side_by_side, table
 
 
 def _run(offset: float, seconds: float = 1.0, **report: float) -> Measured:
@@ -28,13 +28,13 @@ def test_speedup_is_the_median_of_pairs() -> None:
 
 
 def test_fewer_steps_do_less_of_everything_alike() -> None:
-    row = table([Variant(name="fewer steps: 10", runs=[_run(0.1)], work=0.5)]).splitlines()[2]
-    assert row.split()[3:] == ["1.00", "2.00x", "2.00x", "0.50", "0.50", "20.0", "0.200"]
+    row = table([row_of(Variant(name="fewer steps: 10", runs=[_run(0.1)], work=0.5))]).splitlines()[2]
+    assert row.split()[3:] == ["1.00", "2.00x", "2.00x", "0.50", "0.50", "20.0", "+-", "0.0", "0.200"]
 
 
 def test_table_takes_the_reports_numbers() -> None:
     run = _run(0.1, refresh_ratio=0.55, cost_ratio=0.6, ideal_speedup=1.7)
-    row = table([Variant(name="cached", runs=[run, run])]).splitlines()[2]
+    row = table([row_of(Variant(name="cached", runs=[run, run]))]).splitlines()[2]
     assert row.split() == ["cached", "1.00", "2.00x", "1.70x", "0.55", "0.60", "20.0", "+-", "0.0", "0.200"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import re
 from pathlib import Path
 
@@ -58,3 +59,16 @@ def test_commands_of_the_readme_exist(root: Path) -> None:
     commands = set(re.findall(r"python dev\.py (\w+)", (root / "README.md").read_text(encoding="utf-8")))
     assert {"demo", "test"} <= commands
     assert all(command in offered for command in commands)
+
+
+def test_pages_made_from_measurements_are_current(root: Path) -> None:
+    """`python dev.py docs` writes them again."""
+    import write_docs
+
+    record = json.loads(write_docs.RECORD.read_text(encoding="utf-8"))
+    stale = [
+        path.name
+        for path, text in write_docs.pages(record).items()
+        if path.read_text(encoding="utf-8") != text
+    ]
+    assert stale == []

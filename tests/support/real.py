@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ def load_host(folder: Path, root: Path, base: Path) -> Host:
         import comfy.options
 
         comfy.options.enable_args_parsing()
+        # As main.py: `nodes` puts a folder on the path whose utils.py would hide the host's package `utils`.
+        importlib.import_module("utils.extra_config")
         import nodes
     finally:
         sys.argv = arguments

@@ -1,0 +1,99 @@
+"""Writes what the documentation takes from measurements and from the code: `python dev.py docs`.
+
+The README's table comes from docs/results/demo.json; a method's page from its docstring, its settings and that file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = ROOT / "docs" / "results" / "demo.json"
+
+
+def pages(record: dict[str, Any]) -> dict[Path, str]:
+    """Return every page that is written here, with its text."""
+    core = importlib.import_module("cache_core")
+    readme = ROOT / "README.md"
+    found = {readme: _with_block(readme.read_text(encoding="utf-8"), "demo", _measured(record))}
+    for name in core.POLICIES:
+        policy = core.POLICIES[name]
+        if policy.__module__.startswith("cache_core."):
+            found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(policy, record)
+    return found
+
+
+def method_page(policy: Any, record: dict[str, Any]) -> str:
+    """Return the page of one method: its docstring, settings, memory and measured rows."""
+    module = inspect.getmodule(policy)
+    docstring = inspect.cleandoc((module.__doc__ if module else None) or "")
+    settings = "\n".join(_setting(item, details) for item, details in policy.config_type.settings())
+    rows = [row for row in record["rows"] if row["name"].startswith(policy.title)]
+    parts = [
+        f"# {policy.title}",
+        docstring,
+        f"Source: {policy.source}. Code: `cache_core/policies/{policy.name}.py`.",
+        "## Settings",
+        f"| setting | default | meaning |\n|---|---|---|\n{settings}",
+        "## Memory",
+        f"{policy.memory} snapshot{'s' if policy.memory > 1 else ''} of every site and branch, until the run ends.",
+        "## Measured",
+        _measured(record, rows + [row for row in record["rows"] if row not in rows]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _setting(item: Any, details: Any) -> str:
+    return f"| `{item.name}` | `{item.default}` | {details.help} |"
+
+
+def _measured(record: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> str:
+    """Return the table of a record, and under it what it was measured on."""
+    head = "| | seconds | measured | ideal | refresh ratio | cost ratio | PSNR dB | relative error |"
+    lines = [head, "|---|--:|--:|--:|--:|--:|--:|--:|", *map(_line, rows or record["rows"])]
+    return "\n".join(lines) + (
+        f"\n\nWritten by `{record['command']}` on {record['machine']}, Python {record['python']}, torch {record['torch']}: "
+        f"the shipped tiny Flux, 20 Euler steps, cfg 4, median of {record['pairs']} pairs. Seconds are the sampler node's; "
+        "PSNR and relative error\nare against the uncached picture of the same seed. *Fewer steps* takes as long as the row "
+        "above it."
+    )
+
+
+def _line(row: dict[str, Any]) -> str:
+    psnr = "identical" if row["psnr"] is None else f"{row['psnr']:.1f} ± {row['psnr_spread']:.1f}"
+    return (
+        f"| {row['name']} | {row['seconds']:.2f} | {row['measured']:.2f}x | {row['ideal']:.2f}x | {row['refresh']:.2f} | "
+        f"{row['cost']:.2f} | {psnr} | {row['relative_error']:.3f} |"
+    )
+
+
+def _with_block(text: str, name: str, block: str) -> str:
+    """Return `text` with what stands between `<!-- name -->` and `<!-- /name -->` replaced.
+
+    Raises:
+        ValueError: If the marks are not there.
+    """
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"the page lacks the marks '<!-- {name} -->' and '<!-- /{name} -->'")
+    return pattern.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text)
+
+
+def main() -> None:
+    """Write every page."""
+    # The root's `nodes/` must not hide ComfyUI's nodes.py, so the root is on the path for this program only.
+    sys.path.insert(0, str(ROOT))
+    for path, text in pages(json.loads(RECORD.read_text(encoding="utf-8"))).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
