@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +45,7 @@ def test_the_autoencoder_has_the_names_that_the_loader_looks_for():
 
 
 @pytest.fixture(scope="module")
-def pipeline(host_path):
-    with warnings.catch_warnings():
-        # What the host's own imports warn about is not ours to hold.
-        warnings.simplefilter("ignore")
-        from zoo.host import prepare_host
-
-        prepare_host()
+def pipeline(host_folder):
     from zoo.sampling import load_pipeline
 
     return load_pipeline()
