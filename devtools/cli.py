@@ -49,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
     serve = _add_server(subs, "serve", commands.serve, "run ComfyUI with our nodes for the browser")
     serve.add_argument("--open", action="store_true", help="open the browser")
     zoo = _add(subs, "zoo", commands.zoo, "train or evaluate the small checkpoints; its arguments follow")
-    zoo.add_argument("what", choices=("train", "evaluate"), help="which command of the zoo")
+    zoo.add_argument("what", choices=tuple(commands.ZOO_PROGRAMS), help="which command of the zoo")
     zoo.add_argument("program", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
+    _add(subs, "docs", commands.docs, "write the pages that are made from measurements and from the code")
     _add(subs, "info", commands.info, "what is where, versions, disk used")
     _add(subs, "clean", commands.clean, "remove what setup made (with --host-version: that one only)")
     return root

@@ -81,14 +81,27 @@ def serve(options: Namespace) -> int:
         return server.wait()
 
 
+ZOO_PROGRAMS = {"train": "train", "evaluate": "evaluate", "workflows": "write_workflows"}
+"""The zoo's commands and the modules that carry them out."""
+
+
 def zoo(options: Namespace) -> int:
-    """Runs the zoo's training or evaluation in the host's environment."""
+    """Runs one of the zoo's programs in the host's environment."""
     place = layout(options.cache_dir)
     benchmarks = place.checkout / "benchmarks"
-    _require_file(benchmarks / "zoo" / f"{options.what}.py")
+    program = ZOO_PROGRAMS[options.what]
+    _require_file(benchmarks / "zoo" / f"{program}.py")
     ready = _ready(options, place)
-    argv = [str(ready.host.python), "-m", f"zoo.{options.what}", *options.rest]
+    argv = [str(ready.host.python), "-m", f"zoo.{program}", *options.rest]
     return subprocess.run(argv, check=False, cwd=benchmarks, env=checks.environment(ready, place)).returncode
+
+
+def docs(options: Namespace) -> int:
+    """Writes the pages that are made from measurements and from the code."""
+    place = layout(options.cache_dir)
+    ready = _ready(options, place)
+    argv = [str(ready.host.python), str(place.checkout / "benchmarks" / "write_docs.py"), *options.rest]
+    return subprocess.run(argv, check=False, env=checks.environment(ready, place)).returncode
 
 
 def info(options: Namespace) -> int:
