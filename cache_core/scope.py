@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 Forward = Callable[..., Any]
@@ -21,8 +22,11 @@ class ForwardPatch:
 
 
 @contextmanager
-def scoped_forwards(patches: Iterable[ForwardPatch]) -> Iterator[None]:
+def scoped_forwards(patches: Iterable[ForwardPatch], *, compiled: bool = False) -> Iterator[None]:
     """Replace the forwards of `patches` inside the `with` block and restore exactly what was there.
+
+    Where the network runs `compiled`, the replacements are kept out of the graphs: they route and store, and being
+    new in every pass they would be compiled again in every pass. What they call is compiled as before.
 
     An instance's own `forward` (put there by somebody else) is called by the replacement and put back after; a
     module that had none is left with none. Restored in reverse order, also on exceptions and interrupts.
@@ -31,7 +35,10 @@ def scoped_forwards(patches: Iterable[ForwardPatch]) -> Iterator[None]:
     try:
         for patch in patches:
             undo.append((patch.module, vars(patch.module).get("forward")))
-            vars(patch.module)["forward"] = patch.wrap(patch.module.forward)
+            replacement = patch.wrap(patch.module.forward)
+            if compiled:
+                replacement = torch.compiler.disable(replacement, recursive=False)
+            vars(patch.module)["forward"] = replacement
         yield
     finally:
         for module, previous in reversed(undo):

@@ -35,6 +35,9 @@ from .text import one_line, so_far
 KEY = "feature_cache"
 """Our key in transformer_options and among the wrappers."""
 
+COMPILE_KEY = "torch.compile"
+"""The host's key for the wrapper that puts a compiled network in place, inside or outside of ours."""
+
 log = logging.getLogger("cache_core")
 
 
@@ -128,7 +131,13 @@ class CacheBinding:
             return executor(*arguments, **kwargs)
         network = executor.class_obj.diffusion_model
         lanes = _lanes(executor.class_obj, x, c_crossattn, control, options)
-        with session.open_pass(_uncompiled(network), lanes) as opened, scoped_forwards(opened.patches):
+        compiled = (
+            network is not _uncompiled(network) or COMPILE_KEY in options["wrappers"][WrappersMP.APPLY_MODEL]
+        )
+        with (
+            session.open_pass(_uncompiled(network), lanes) as opened,
+            scoped_forwards(opened.patches, compiled=compiled),
+        ):
             return executor(*arguments, **kwargs)
 
     def _allows(self, model_sampling: Any, sigma: float) -> bool:

@@ -1,0 +1,70 @@
+"""torch.compile through the host's own wrapper, in both orders of the two nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import real
+import torch
+
+STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> None:
+    torch._dynamo.reset()
+
+
+def _compiled(model: Any, backend: Any) -> Any:
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    clone = model.clone()
+    # As the stock node does it: guards on the options would compile every call anew.
+    keep = {"guard_filter_fn": lambda entries: ["transformer_options" not in entry.name for entry in entries]}
+    set_torch_compile_wrapper(model=clone, backend=backend, options=keep)
+    return clone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["module", "block", "stack", "model"])
+@pytest.mark.parametrize("order", ["cache first", "compile first"])
+def test_compiled_and_cached_is_cached(
+    flux: Any, cached: Callable[..., Any], report: Callable[[Any], Any], level: str, order: str
+) -> None:
+    expected_model = cached(flux, level=level)
+    expected = real.sample(expected_model, steps=STEPS, cfg=4.0)
+    backend = "aot_eager"
+    both = (
+        _compiled(cached(flux, level=level), backend)
+        if order == "cache first"
+        else cached(_compiled(flux, backend), level=level)
+    )
+    actual = real.sample(both, steps=STEPS, cfg=4.0)
+    assert [c.reused for c in report(both).calls] == [c.reused for c in report(expected_model).calls]
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert real.instance_forwards(flux) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["module", "block", "stack"])
+def test_graphs_are_compiled_once_and_not_in_every_call(
+    flux: Any, cached: Callable[..., Any], level: str
+) -> None:
+    graphs = 0
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        nonlocal graphs
+        graphs += 1
+        return graph.forward
+
+    from torch._dynamo.backends.registry import register_backend
+
+    register_backend(counting, name=f"counting_{level}")
+    model = _compiled(cached(flux, level=level, interval=2), f"counting_{level}")
+    real.sample(model, steps=4)
+    first = graphs
+    real.sample(model, steps=8)
+    assert first > 0
+    assert graphs == first
