@@ -11,7 +11,14 @@ import pytest
 
 from cache_core import ADAPTERS, POLICIES
 
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/how_it_works.md", "docs/decisions.md", "workflows/README.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/how_it_works.md",
+    "docs/decisions.md",
+    "workflows/README.md",
+]
 
 
 def test_python_examples_of_the_readme_run(root: Path) -> None:
