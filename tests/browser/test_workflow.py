@@ -41,7 +41,9 @@ def page(server: Server) -> Iterator[Any]:
         opened.wait_for_function(
             "window.app && window.app.graph && window.app.extensionManager", timeout=120_000
         )
-        opened.wait_for_timeout(2000)
+        opened.wait_for_timeout(3000)
+        # The first visit offers templates in a dialog over the graph.
+        opened.keyboard.press("Escape")
         yield opened
         browser.close()
 
@@ -66,7 +68,7 @@ def test_ready_copy_opens_runs_and_shows_the_report(page: Any, root: Path, tmp_p
     )
     errors = page.evaluate("() => window.app.graph.nodes.filter(n => n.has_errors).map(n => n.type)")
     assert errors == []
-    page.evaluate("() => { window.app.canvas.ds.scale = 0.62; window.app.canvas.ds.offset = [450, 190]; }")
+    page.evaluate("() => { window.app.canvas.ds.scale = 0.6; window.app.canvas.ds.offset = [540, 330]; }")
     page.evaluate("() => window.app.graph.setDirtyCanvas(true, true)")
     page.wait_for_timeout(2000)
     page.screenshot(path=tmp_path / "workflow.png")

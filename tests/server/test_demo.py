@@ -31,7 +31,8 @@ def test_demo_prints_the_table_and_writes_the_picture(
         "identical",
     ):
         assert words in printed
-    assert Image.open(tmp_path / "demo.png").width > 1000
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert picture.width > 1000
 
 
 def test_failure_is_an_exit_code_and_a_message(

@@ -68,8 +68,12 @@ def test_interrupted_run_leaves_the_next_one_alone(comfy: Comfy, prompt: Prompt,
     save = node_of(prompt, "SaveImage")
     expected = comfy.image(comfy.run(with_inputs(prompt, "KSampler", seed=15)), save)
 
+    asked: list[int] = []
+
     def interrupt(node: str, at: int, of: int) -> None:
-        if at == 3:
+        # The server leaves out progress messages that come too fast, so no step is sure to be seen.
+        if at >= 3 and not asked:
+            asked.append(at)
             request = urllib.request.Request(f"{server.url}/interrupt", b"{}")
             threading.Thread(target=lambda: urllib.request.urlopen(request, timeout=30).close()).start()
 
