@@ -63,7 +63,7 @@ def write_flux_sheet(path: Path) -> None:
     from .sampling import Request, load_pipeline, sample
 
     pipeline = load_pipeline()
-    captions = [caption(sample_scene(0, index, "held-out")) for index in range(24)]
+    captions = [caption(sample_scene(0, index, "held-out")) for index in range(12)]
     pictures = [sample(pipeline, Request(caption=words, seed=index)) for index, words in enumerate(captions)]
     _write_grid(
         path, [(_to_pixels(picture), words) for picture, words in zip(pictures, captions, strict=True)], 6
