@@ -37,7 +37,7 @@ def scoped_forwards(patches: Iterable[ForwardPatch], *, compiled: bool = False) 
             undo.append((patch.module, vars(patch.module).get("forward")))
             replacement = patch.wrap(patch.module.forward)
             if compiled:
-                replacement = torch.compiler.disable(replacement, recursive=False)
+                replacement = torch.compiler.disable(replacement, recursive=False)  # type: ignore[no-untyped-call]
             vars(patch.module)["forward"] = replacement
         yield
     finally:

@@ -81,7 +81,7 @@ def serve(options: Namespace) -> int:
         return server.wait()
 
 
-ZOO_PROGRAMS = {"train": "train", "evaluate": "evaluate", "workflows": "write_workflows"}
+ZOO_PROGRAMS = {"train": "train", "evaluate": "evaluate", "sheets": "sheets", "workflows": "write_workflows"}
 """The zoo's commands and the modules that carry them out."""
 
 
