@@ -25,8 +25,8 @@ class ForwardPatch:
 def scoped_forwards(patches: Iterable[ForwardPatch], *, compiled: bool = False) -> Iterator[None]:
     """Replace the forwards of `patches` inside the `with` block and restore exactly what was there.
 
-    Where the network runs `compiled`, the replacements are kept out of the graphs: they route and store, and being
-    new in every pass they would be compiled again in every pass. What they call is compiled as before.
+    Where the network runs `compiled`, the replacements and all they call are kept out of its graphs: they route and
+    store, and being new in every pass they would be compiled again in every pass.
 
     An instance's own `forward` (put there by somebody else) is called by the replacement and put back after; a
     module that had none is left with none. Restored in reverse order, also on exceptions and interrupts.
@@ -37,7 +37,7 @@ def scoped_forwards(patches: Iterable[ForwardPatch], *, compiled: bool = False) 
             undo.append((patch.module, vars(patch.module).get("forward")))
             replacement = patch.wrap(patch.module.forward)
             if compiled:
-                replacement = torch.compiler.disable(replacement, recursive=False)  # type: ignore[no-untyped-call]
+                replacement = torch.compiler.disable(replacement)  # type: ignore[no-untyped-call]
             vars(patch.module)["forward"] = replacement
         yield
     finally:

@@ -38,6 +38,8 @@ KEY = "feature_cache"
 COMPILE_KEY = "torch.compile"
 """The host's key for the wrapper that puts a compiled network in place, inside or outside of ours."""
 
+UNCOMPILED = "Feature Cache: the cached blocks run uncompiled, torch.compile only serves what is around them."
+
 log = logging.getLogger("cache_core")
 
 
@@ -131,9 +133,9 @@ class CacheBinding:
             return executor(*arguments, **kwargs)
         network = executor.class_obj.diffusion_model
         lanes = _lanes(executor.class_obj, x, c_crossattn, control, options)
-        compiled = (
-            network is not _uncompiled(network) or COMPILE_KEY in options["wrappers"][WrappersMP.APPLY_MODEL]
-        )
+        compiled = _is_compiled(network, options)
+        if compiled and session.call.index == 0:
+            log.warning(UNCOMPILED)
         with (
             session.open_pass(_uncompiled(network), lanes) as opened,
             scoped_forwards(opened.patches, compiled=compiled),
@@ -195,6 +197,10 @@ def _session(model_options: Any) -> CacheSession | None:
 def _uncompiled(network: Any) -> Any:
     """Return the network behind torch.compile's wrapper, whose sub-modules are the ones that run."""
     return getattr(network, "_orig_mod", network)
+
+
+def _is_compiled(network: Any, options: Any) -> bool:
+    return network is not _uncompiled(network) or COMPILE_KEY in options["wrappers"][WrappersMP.APPLY_MODEL]
 
 
 def _lanes(base_model: Any, x: torch.Tensor, context: Any, control: Any, options: Any) -> list[Lane]:

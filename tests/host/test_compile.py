@@ -68,3 +68,13 @@ def test_graphs_are_compiled_once_and_not_in_every_call(
     real.sample(model, steps=8)
     assert first > 0
     assert graphs == first
+
+
+def test_the_log_says_that_blocks_run_uncompiled(
+    flux: Any, cached: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    real.sample(_compiled(cached(flux), "eager"), steps=2)
+    assert [record for record in caplog.records if "run uncompiled" in record.getMessage()]
+    caplog.clear()
+    real.sample(cached(flux), steps=2)
+    assert not [record for record in caplog.records if "run uncompiled" in record.getMessage()]
