@@ -71,7 +71,7 @@ def test_ready_copy_opens_runs_and_shows_the_report(page: Any, root: Path, tmp_p
     page.evaluate("() => { window.app.canvas.ds.scale = 0.6; window.app.canvas.ds.offset = [540, 330]; }")
     page.evaluate("() => window.app.graph.setDirtyCanvas(true, true)")
     page.wait_for_timeout(2000)
-    page.screenshot(path=tmp_path / "workflow.png")
+    page.screenshot(path=tmp_path / "workflow.png", clip={"x": 60, "y": 90, "width": 1840, "height": 530})
     if os.environ.get("FEATURECACHE_WRITE_SCREENSHOT"):
         shutil.copy(tmp_path / "workflow.png", root / "docs" / "workflow.png")
 
