@@ -18,7 +18,7 @@ Picture = np.ndarray[Any, np.dtype[np.float64]]
 INK, PAPER, GAP, CAPTION_WIDTH, SCALE = (30, 30, 30), (255, 255, 255), 14, 230, 320
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Measured:
     """One run of one variant beside its uncached reference.
 
@@ -47,7 +47,7 @@ class Measured:
         return float(np.linalg.norm(self.picture - self.reference) / np.linalg.norm(self.reference))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Variant:
     """A way to sample, with its runs in the order of the prompts; `work` is its share of the uncached calls."""
 
