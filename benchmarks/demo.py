@@ -25,8 +25,8 @@ from zoo.mapping import MappingError, to_zoo
 
 WORKFLOW = Path(__file__).resolve().parent.parent / "workflows" / "flux_how_much_faster.json"
 CAPTIONS = (
-    'the word "STAR" in sans white at the bottom, a large dotted yellow star at the center, on plain navy with edges',
-    "a large green heart at the left, a medium checked purple square at the top right, on plain peach with shadows",
+    "a large dotted yellow circle at the center, on navy and maroon vertical stripes with edges",
+    "a large orange ring at the bottom left, a medium green circle at the top, on sky and mint horizontal gradient with edges",
 )
 """Prompts beside the workflow's own."""
 SEEDS = (1, 2, 3, 4)
