@@ -24,7 +24,7 @@ class ForaConfig(Config):
     interval: int = setting(
         2,
         "Compute one call in this many and reuse its features in the others. 1 computes every call (the picture "
-        "is then bit-identical to no node); 2 is safe on most models; 3 is faster and visibly different.",
+        "is then bit-identical to no node); 2 halves the work and changes the picture a little, 3 visibly.",
         minimum=1,
         maximum=100,
     )
