@@ -81,10 +81,6 @@ class CacheSession:
             policy=self.policy, run=self.run, seconds=seconds, peak_bytes=peak, end_bytes=self.store.num_bytes
         )
 
-    def can_reuse(self, lane: Lane, site: Site) -> bool:
-        """Return whether the lane has something to reuse for the site."""
-        return self.store.has(lane, site)
-
     def remember(self, lane: Lane, site: Site, feature: Feature) -> None:
         """Keep a copy of a computed feature of one lane."""
         if lane not in self._ambiguous and self.call is not None:
@@ -184,10 +180,10 @@ class Pass:
             )
 
     def _all_can_reuse(self, site: Site) -> bool:
-        return all(self._session.can_reuse(lane, site) for lane in self._lanes)
+        return all(self._session.store.has(lane, site) for lane in self._lanes)
 
     def _settle_lane(self, lane: Lane, site: Site, part: Feature, reused: bool) -> Feature:
-        if reused and self._session.can_reuse(lane, site):
+        if reused and self._session.store.has(lane, site):
             return self._estimate(lane, site)
         self._session.recorder.add_computed(self._call, site)
         self._session.remember(lane, site, part)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -238,14 +237,3 @@ def network_of(model: Any) -> torch.nn.Module:
 def instance_forwards(model: Any) -> list[str]:
     """Return the modules of a MODEL whose instance carries a `forward` of its own."""
     return [name for name, module in network_of(model).named_modules() if "forward" in vars(module)]
-
-
-@contextmanager
-def hooks(handles: Iterator[Any]) -> Iterator[None]:
-    """Keep forward hooks registered inside the `with` block."""
-    kept = list(handles)
-    try:
-        yield
-    finally:
-        for handle in kept:
-            handle.remove()
