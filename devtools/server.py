@@ -22,12 +22,17 @@ from .console import Ticker
 from .errors import DevError
 from .filesystem import link_file, link_folder, remove
 from .processes import spawn, stop, tail
+from .scalars import copy_with_scalars
 
 ADDRESS = "127.0.0.1"
 """Servers of ours are reachable from this machine only."""
 
 PACK_NAME = "ComfyUI-FeatureCache"
 ZOO_NAME = "featurecache_zoo"
+
+_SHARED_VAE, _SD3_VAE = "zoo_vae_16ch.safetensors", "zoo_vae_16ch_sd3.safetensors"
+_SD3_LATENT_FORMAT = {"vae_scale": 1.5305, "vae_shift": 0.0609}
+"""The zoo's Flux and SD3 share an autoencoder; the file in the repository speaks Flux's latent format."""
 
 _FOLDERS = ("models/diffusion_models", "models/vae", "custom_nodes", "input", "output", "temp", "user")
 
@@ -66,7 +71,8 @@ def require_free_port(port: int) -> None:
 def prepare_base(base: Path, checkout: Path) -> None:
     """Fills a ComfyUI base folder: its sub-folders, links to our two packs and to the zoo's checkpoints.
 
-    Links of an earlier run are renewed; anything else in the folder is left alone.
+    The autoencoder that Flux and SD3 share is there a second time, in SD3's latent format. Files and links of an
+    earlier run are renewed; anything else in the folder is left alone.
 
     Args:
         base: The folder for `--base-directory`; made if need be.
@@ -85,6 +91,9 @@ def prepare_base(base: Path, checkout: Path) -> None:
         link = base / "models" / kind / checkpoint.name
         remove(link)
         link_file(checkpoint, link)
+    shared = zoo / "checkpoints" / _SHARED_VAE
+    if shared.is_file():
+        copy_with_scalars(shared, base / "models" / "vae" / _SD3_VAE, _SD3_LATENT_FORMAT)
 
 
 def remove_link(link: Path) -> None:

@@ -1,12 +1,13 @@
-"""A 16-channel autoencoder of the TAESD architecture, trained on the generator's pictures.
+"""Autoencoders of the TAESD architecture, trained on the generator's pictures: 16 channels and 4 channels.
 
-The raw encoder output is kept near zero mean and unit variance per channel, so that with Flux's latent format
-(scale 0.3611, shift 0.1159) the diffusion model sees unit-variance latents.
+The raw encoder output is kept near zero mean and unit variance per channel; with the scale and shift of the
+latent format that the diffusion model's family uses, that is what the diffusion model sees.
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,42 @@ from .rendering import render
 from .scenes import sample_scene
 from .training import Workers, warmup_cosine, write_checkpoint
 
-LATENT_CHANNELS = 16
-FLUX_SCALE, FLUX_SHIFT = 0.3611, 0.1159
-CHECKPOINT = Path(__file__).parent / "checkpoints" / "zoo_vae_16ch.safetensors"
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoencoder:
+    """One autoencoder of the zoo: its width, its file, and the latent format that the file speaks of."""
+
+    channels: int
+    checkpoint: Path
+    scale: float
+    """`scale_factor` of the host's latent format."""
+    shift: float
+    """`shift_factor` of the host's latent format."""
+
+
+VAE_16CH = Autoencoder(
+    channels=16, checkpoint=CHECKPOINTS / "zoo_vae_16ch.safetensors", scale=0.3611, shift=0.1159
+)
+"""In Flux's latent format."""
+VAE_16CH_SD3 = replace(VAE_16CH, scale=1.5305, shift=0.0609)
+"""The same file in SD3's latent format; only the two numbers in it differ."""
+VAE_4CH = Autoencoder(
+    channels=4, checkpoint=CHECKPOINTS / "zoo_vae_4ch.safetensors", scale=0.13025, shift=0.0
+)
+"""In SDXL's latent format, which is PixArt-Sigma's."""
 _CROP, _SHARE, _CROPS_PER_PICTURE = 64, 4, 2
 _SIZES = (96, 128, 128, 192, 192, 256)
 _LATENT_NOISE = 0.05
 
 
-def build_autoencoder() -> nn.Module:
-    """The host's TAESD class with 16 latent channels, freshly initialised, in float32."""
+def build_autoencoder(kind: Autoencoder) -> nn.Module:
+    """The host's TAESD class, freshly initialised, in float32."""
     prepare_host()
     from comfy.taesd.taesd import TAESD
 
-    model: Any = TAESD(latent_channels=LATENT_CHANNELS)
+    model: Any = TAESD(latent_channels=kind.channels)
     _initialise(model)
     trained: nn.Module = model.to(memory_format=torch.channels_last)
     return trained
@@ -54,30 +77,43 @@ def _initialise(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def load_autoencoder(path: Path = CHECKPOINT) -> nn.Module:
+def load_autoencoder(kind: Autoencoder) -> nn.Module:
     """The trained autoencoder in float32, in evaluation mode."""
-    model = build_autoencoder()
-    model.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    model = build_autoencoder(kind)
+    model.load_state_dict({key: value.float() for key, value in load_file(kind.checkpoint).items()})
     return model.eval().requires_grad_(False)
 
 
-def save_autoencoder(state: dict[str, Tensor], path: Path) -> None:
-    """Write the half-precision checkpoint with the host's keys and Flux's latent scale and shift."""
-    tensors = {**state, "vae_scale": torch.tensor(FLUX_SCALE), "vae_shift": torch.tensor(FLUX_SHIFT)}
-    write_checkpoint(tensors, path)
+def save_autoencoder(kind: Autoencoder, state: dict[str, Tensor]) -> None:
+    """Write the half-precision checkpoint with the host's keys and the format's scale and shift."""
+    fixed = {"vae_scale": torch.tensor(kind.scale), "vae_shift": torch.tensor(kind.shift)}
+    write_checkpoint({**state, **fixed}, kind.checkpoint, {})
+
+
+def adopt_trunk(model: nn.Module, source: nn.Module) -> None:
+    """Start `model` from another autoencoder wherever the shapes agree: everywhere but at the bottleneck."""
+    own = model.state_dict()
+    model.load_state_dict(
+        {
+            key: value if value.shape == own[key].shape else own[key]
+            for key, value in source.state_dict().items()
+        }
+    )
 
 
 class AutoencoderTask:
-    """Trains encoder and decoder together on random crops at mixed scales."""
+    """Trains encoder and decoder of the 16-channel autoencoder together, on random crops at mixed scales."""
 
     name = "autoencoder"
+    kind = VAE_16CH
     learning_rate = 1.5e-3
+    latent_weight = 0.05
 
     def __init__(self, seed: int, num_workers: int) -> None:
         """Fresh model and optimiser; every worker adds its share of crops to the batch."""
         torch.manual_seed(seed)
         self.seed = seed
-        self.model: Any = build_autoencoder().train()
+        self.model: Any = build_autoencoder(self.kind).train()
         for fixed in (self.model.vae_scale, self.model.vae_shift):
             fixed.requires_grad_(False)
         self._start(num_workers)
@@ -103,10 +139,10 @@ class AutoencoderTask:
         pictures = crop_batch(self.seed, number)
         noise = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         with torch.autocast("cpu", torch.bfloat16):
-            latents = self.model.taesd_encoder(pictures).float()  # (B, 16, H/8, W/8)
+            latents = self.model.taesd_encoder(pictures).float()  # (B, C, H/8, W/8)
             noisy = latents + _LATENT_NOISE * torch.randn(latents.shape, generator=noise)
             decoded = self.model.taesd_decoder(noisy).float()  # (B, 3, H, W)
-        return reconstruction_loss(decoded, pictures) + 0.05 * latent_penalty(latents)
+        return reconstruction_loss(decoded, pictures) + self.latent_weight * latent_penalty(latents)
 
     def state(self) -> dict[str, Any]:
         """Model and optimiser; see `training.Task`."""
@@ -117,9 +153,23 @@ class AutoencoderTask:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def export(self, path: Path) -> None:
+    def export(self) -> None:
         """Write the checkpoint."""
-        save_autoencoder(self.model.state_dict(), path)
+        save_autoencoder(self.kind, self.model.state_dict())
+
+
+class NarrowAutoencoderTask(AutoencoderTask):
+    """Trains the 4-channel autoencoder, starting from all but the bottleneck of the 16-channel one."""
+
+    name = "autoencoder_4ch"
+    kind = VAE_4CH
+    learning_rate = 1e-3
+    latent_weight = 0.2
+
+    def __init__(self, seed: int, num_workers: int) -> None:
+        """The shipped 16-channel weights around a fresh bottleneck."""
+        super().__init__(seed, num_workers)
+        adopt_trunk(self.model, load_autoencoder(VAE_16CH))
 
 
 class DecoderTask(AutoencoderTask):
@@ -131,7 +181,7 @@ class DecoderTask(AutoencoderTask):
     def __init__(self, seed: int, num_workers: int) -> None:
         """The shipped weights, with the encoder frozen."""
         super().__init__(seed, num_workers)
-        self.model.load_state_dict(load_autoencoder().state_dict())
+        self.model.load_state_dict(load_autoencoder(self.kind).state_dict())
         self.model.taesd_encoder.requires_grad_(False)
         self._start(num_workers)
 

@@ -1,132 +1,163 @@
-"""Measures the zoo and writes the tables in its model cards: `python -m zoo.evaluate {flux,autoencoder}`.
+"""Measures the zoo: `python -m zoo.evaluate {flux,sd3,pixart,autoencoder,autoencoder_4ch,classifier}`.
 
-Flux: each picture is drawn with the host's stock loaders and Euler sampler, and compared by PSNR with the
-picture that the same seed and caption give with more steps. Autoencoder: held-out pictures and their round trip.
+A diffusion model is drawn through the host's own loaders and samplers over steps and samplers, judged by
+`metrics`, and written to `docs/results` and into its card. The autoencoders and the classifier are measured on
+held-out pictures. An interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from skimage.metrics import peak_signal_noise_ratio
+from metrics.classifier import CHECKPOINT as CLASSIFIER
+from metrics.study import crew
+from metrics.study.cells import SAMPLERS, STEPS, Cell, grid
+from metrics.study.jobs import GRID_BATCH, HEADLINE_BATCH, open_jobs
+from metrics.study.pages import Study, card_block, verdict_table, write_study
+from metrics.study.results import grid_rows, guidance_gain, headline, judge
+from metrics.study.store import batches, fingerprint
+from metrics.study.tables import AUTOENCODERS, autoencoder_table, classifier_table
 
-from .rendering import render
-from .sampling import Pipeline, Request, load_pipeline, load_vae, sample
-from .scenes import caption, sample_scene
+from .sampling import MODELS, RECIPES
 
-CARDS = Path(__file__).parent / "checkpoints"
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-PAIRS = ((6, 20), (8, 20), (10, 20), (14, 20), (8, 50), (10, 50), (20, 50))
-CFGS = (1.0, 4.0)
-SIZES = (128, 192, 256)
-Picture = NDArray[np.float32]
+_QUICK_STEPS = (4, 10, 20, 50)
 
 
-@dataclass(frozen=True)
-class Row:
-    """PSNR in dB over all seeds or pictures: what was compared, mean, standard deviation, lowest."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says."""
 
-    label: str
-    mean: float
-    deviation: float
-    low: float
+    what: str
+    seeds: int
+    samples: int
+    steps: tuple[int, ...]
+    samplers: tuple[str, ...]
+    precision: str
+    workers: int
+    work: Path
+    results: Path | None
+    """Where to write; None writes nothing but the records."""
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells of the grid."""
+        return grid(self.steps, self.samplers)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print the table and write it into the model card."""
-    parser = argparse.ArgumentParser(prog="zoo.evaluate", description="Measure a model of the zoo by PSNR.")
-    parser.add_argument("what", choices=("flux", "autoencoder"), nargs="?", default="flux")
-    parser.add_argument("--seeds", type=int, default=16, help="number of seeds, each with a held-out caption")
-    options = parser.parse_args(arguments)
-    if options.what == "flux":
-        table, card = flux_table(load_pipeline(), options.seeds), "zoo_flux.md"
+    """Measure, print and write."""
+    options = _options(arguments)
+    if options.what in MODELS:
+        _evaluate_model(options)
+    elif options.what == "classifier":
+        _finish(options, classifier_table(4 * options.seeds), CLASSIFIER.with_suffix(".md"))
     else:
-        table, card = autoencoder_table(load_vae(), 2 * options.seeds), "zoo_vae_16ch.md"
-    sys.stdout.write(table)
-    write_block(CARDS / card, table)
+        card = AUTOENCODERS[options.what].checkpoint.with_suffix(".md")
+        _finish(options, autoencoder_table(options.what, options.seeds), card)
 
 
-def flux_table(pipeline: Pipeline, num_seeds: int) -> str:
-    """PSNR of few steps against many, as a Markdown table; seed i draws held-out caption i."""
-    rows = [row for cfg in CFGS for row in _compare_steps(pipeline, num_seeds, cfg)]
-    note = (
-        f"Seeds 0 to {num_seeds - 1}, seed i with held-out caption i of generator seed 0; 192 by 192 px; "
-        "Euler, simple schedule; float32 on the CPU; decoded floats in [0, 1]. "
-        "Written by `python -m zoo.evaluate flux`."
+def _options(arguments: list[str] | None) -> Options:
+    parser = argparse.ArgumentParser(prog="zoo.evaluate", description="Measure a model of the zoo.")
+    parser.add_argument("what", choices=(*MODELS, *AUTOENCODERS, "classifier"), nargs="?", default="flux")
+    parser.add_argument(
+        "--seeds", type=int, default=32, help="seeds of the grid, each with a held-out caption"
     )
-    return format_table("steps | against | cfg", rows, note)
-
-
-def autoencoder_table(vae: Any, num_pictures: int) -> str:
-    """PSNR of held-out pictures against their round trip through the host's VAE, as a Markdown table."""
-    rows = []
-    for size in SIZES:
-        pictures = [render(sample_scene(0, index, "held-out"), size) for index in range(num_pictures)]
-        originals = [picture.astype(np.float32) / 255.0 for picture in pictures]
-        rows.append(_summarise(str(size), [(_round_trip(vae, one), one) for one in originals]))
-    note = (
-        f"{num_pictures} held-out scenes of generator seed 0; float32 on the CPU; decoded floats in [0, 1]. "
-        "Written by `python -m zoo.evaluate autoencoder`."
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=2000,
+        help="seeds of the headline cells; 0 leaves them out, else 256 or more",
     )
-    return format_table("side (px)", rows, note)
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, choices=STEPS, help="only these")
+    parser.add_argument("--samplers", nargs="+", default=SAMPLERS, choices=SAMPLERS, help="only these")
+    parser.add_argument(
+        "--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of the headline cells"
+    )
+    parser.add_argument("--quick", action="store_true", help="4 seeds, 4 step counts, Euler, nothing written")
+    parser.add_argument("--workers", type=int, default=max(1, min(8, os.cpu_count() or 1)), help="processes")
+    parser.add_argument(
+        "--work", type=Path, default=Path.home() / ".cache" / "feature_cache_zoo" / "evaluate"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the tables")
+    given = vars(parser.parse_args(arguments))
+    if given.pop("quick"):
+        given |= {"seeds": 4, "samples": 0, "steps": _QUICK_STEPS, "samplers": ("euler",), "results": None}
+    # The finest run is what the others are compared with.
+    given |= {"steps": tuple(sorted({*given["steps"], STEPS[-1]})), "samplers": tuple(given["samplers"])}
+    _check(given["seeds"], given["samples"])
+    return Options(**given)
 
 
-def _compare_steps(pipeline: Pipeline, num_seeds: int, cfg: float) -> list[Row]:
-    pictures = {steps: _draw(pipeline, num_seeds, steps, cfg) for steps in sorted({*sum(PAIRS, ())})}
-    return [
-        _summarise(
-            f"{steps} | {reference} | {cfg:g}",
-            list(zip(pictures[steps], pictures[reference], strict=True)),
+def _check(num_seeds: int, num_samples: int) -> None:
+    least = 4 * 64
+    if num_seeds < 2 or 0 < num_samples < least or num_samples < 0:
+        raise SystemExit(
+            f"zoo evaluate: got --seeds {num_seeds} and --samples {num_samples}; expected 2 or more seeds, and 0 or at "
+            f"least {least} samples, four per feature of the Frechet distance; change them"
         )
-        for steps, reference in PAIRS
-    ]
 
 
-def _draw(pipeline: Pipeline, num_seeds: int, steps: int, cfg: float) -> list[Picture]:
-    requests = [
-        Request(caption=caption(sample_scene(0, seed, "held-out")), seed=seed, steps=steps, cfg=cfg)
-        for seed in range(num_seeds)
-    ]
-    return [sample(pipeline, request).clamp(0.0, 1.0).numpy() for request in requests]
+def _evaluate_model(options: Options) -> None:
+    folder = options.work / f"{options.what}_{_fingerprint(options)}"
+    order = crew.Order(options.what, folder, options.precision == "bfloat16")
+    jobs = open_jobs(folder, options.cells, options.seeds, options.samples)
+    if jobs:
+        pace = crew.measure_pace(crew.load_bench(order), order.uses_bfloat16)
+        minutes = pace.seconds(jobs) / options.workers / 60.0
+        print(
+            f"{options.what}: {len(jobs)} batches to draw, estimated {minutes:.1f} min in {options.workers} processes"
+        )
+        crew.do_all(order, jobs, pace, options.workers)
+    study = _gather(options, folder)
+    print(verdict_table(study.verdicts))
+    if options.results is None:
+        print(card_block(study))
+        return
+    write_study(study, options.results)
+    if options.results == RESULTS:
+        write_block(RECIPES[options.what].checkpoint.with_suffix(".md"), card_block(study))
 
 
-@torch.inference_mode()
-def _round_trip(vae: Any, picture: Picture) -> Picture:
-    decoded: Picture = vae.decode(vae.encode(torch.from_numpy(picture)[None]))[0].clamp(0.0, 1.0).numpy()
-    return decoded
+def _fingerprint(options: Options) -> str:
+    recipe = RECIPES[options.what]
+    files = (recipe.checkpoint, recipe.autoencoder.checkpoint, CLASSIFIER)
+    return fingerprint(files, [torch.__version__, options.precision, crew.device_kind()])
 
 
-def _summarise(label: str, pairs: list[tuple[Picture, Picture]]) -> Row:
-    values = [_psnr(picture, reference) for picture, reference in pairs]
-    return Row(label, mean=float(np.mean(values)), deviation=float(np.std(values)), low=min(values))
+def _gather(options: Options, folder: Path) -> Study:
+    seeds = batches(options.seeds, GRID_BATCH)
+    rows = grid_rows(folder, options.cells, seeds)
+    top = headline(folder, batches(options.samples, HEADLINE_BATCH)) if options.samples else None
+    verdicts = judge(rows, top, guidance_gain(folder, seeds))
+    return Study(options.what, _note(options), rows, top, verdicts)
 
 
-def _psnr(picture: Picture, reference: Picture) -> float:
-    return float(peak_signal_noise_ratio(reference, picture, data_range=1.0))  # type: ignore[no-untyped-call]
+def _note(options: Options) -> str:
+    size = RECIPES[options.what].size
+    note = (
+        f"Seed i draws held-out caption i of generator seed 0; seeds 0 to {options.seeds - 1}; {size} by {size} px; simple "
+        f"schedule; float32 on {crew.device_kind()}; decoded floats in [0, 1]. Perceptual distance and caption accuracy by the zoo's "
+        "classifier. Bounds: 95 %, bootstrap over the seeds."
+    )
+    if options.samples:
+        note += (
+            f" Headline table: cfg 4, Euler, seeds 0 to {options.samples - 1}, all its cells in {options.precision}; "
+            "Frechet distance to the scenes that the captions describe, in 64 features whose variances sum to 1."
+        )
+    return f"{note} torch {torch.__version__}, {platform.machine()}. Written by `python dev.py zoo evaluate {options.what}`.\n"
 
 
-def format_table(heading: str, rows: list[Row], note: str) -> str:
-    """The rows as a Markdown table, with the conditions of the measurement beneath.
-
-    Args:
-        heading: Name of the label column; a label may span several, parted by bars.
-        rows: What was measured.
-        note: How it was measured.
-
-    Returns:
-        The text, ending in a newline.
-    """
-    num_labels = heading.count("|") + 1
-    lines = [f"| {heading} | PSNR mean (dB) | standard deviation | lowest |", "|---" * (num_labels + 3) + "|"]
-    lines += [f"| {row.label} | {row.mean:.2f} | {row.deviation:.2f} | {row.low:.2f} |" for row in rows]
-    return "\n".join([*lines, "", note]) + "\n"
+def _finish(options: Options, table: str, card: Path) -> None:
+    print(table)
+    if options.results == RESULTS:
+        write_block(card, table)
 
 
 def write_block(path: Path, text: str) -> None:

@@ -1,25 +1,19 @@
-"""A small real Flux: the host's own class at width 128, trained as a rectified flow.
-
-x_t = (1 - t) x_0 + t noise, target noise - x_0. One caption in ten is dropped for classifier-free guidance.
-"""
+"""A small real Flux: the host's own class at width 128, trained as a rectified flow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .captions import POOLED_WIDTH, WIDTH, embed
+from .autoencoder import CHECKPOINTS, VAE_16CH
+from .captions import POOLED_WIDTH, WIDTH
+from .diffusion import Batch, Recipe, Stage, attend, flow_loss, make_differentiable
 from .host import prepare_host
-from .latents import load_latents
-from .training import Average, Workers, initialise, warmup_cosine, write_checkpoint
+from .training import initialise
 
-CHECKPOINT = Path(__file__).parent / "checkpoints" / "zoo_flux.safetensors"
 ARCHITECTURE: dict[str, Any] = {
     "in_channels": 16,
     "out_channels": 16,
@@ -37,25 +31,7 @@ ARCHITECTURE: dict[str, Any] = {
     "guidance_embed": False,
     "txt_ids_dims": [],
 }
-SAMPLING_SIZE = 192
-_LEARNING_RATE = 1.5e-3
-_DROPOUT = 0.1
-_FIRST_STAGE_SHARE = 0.85
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """Part of the training at one resolution; `share` is one worker's pictures per step."""
-
-    size: int
-    num_pictures: int
-    share: int
-
-
-_STAGES = (
-    _Stage(size=128, num_pictures=8192, share=8),
-    _Stage(size=SAMPLING_SIZE, num_pictures=2560, share=6),
-)
+_SIZE = 192
 
 
 class _SharedPositions(nn.Module):
@@ -89,112 +65,27 @@ def build_flux() -> nn.Module:
     return model
 
 
-def save_flux(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write the half-precision checkpoint, norms under the published names (`.scale`)."""
-    named = {
-        f"{name.removesuffix('.weight')}.scale" if name.endswith("_norm.weight") else name: value
-        for name, value in tensors.items()
-    }
-    write_checkpoint(named, path)
+def flux_loss(model: Any, batch: Batch) -> Tensor:
+    """Rectified-flow loss (); see `diffusion.flow_loss`."""
+    options = training_options(batch.size)
+
+    def predict(noisy: Tensor, time: Tensor) -> Tensor:
+        velocity: Tensor = model(noisy, time, batch.context, batch.pooled, transformer_options=options)
+        return velocity
+
+    return flow_loss(predict, batch, mean=0.0)
 
 
-class FluxTask:
-    """Trains the model in two stages of rising resolution, with an exponential moving average."""
-
-    name = "flux"
-
-    def __init__(self, seed: int, num_workers: int, work: Path) -> None:
-        """Fresh model, optimiser and latents; `work` caches the latents."""
-        torch.manual_seed(seed)
-        self.seed = seed
-        self.model = build_flux().train()
-        _prepare_for_training(self.model)
-        self.workers = Workers(self.model, num_workers)
-        self.optimizer = torch.optim.AdamW(
-            self.workers.parameters, lr=_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-        )
-        self.average = Average(self.model, decay=0.998)
-        self.sets = [load_latents(work, seed, stage.size, stage.num_pictures) for stage in _STAGES]
-        empty = embed("")
-        self.empty_context, self.empty_pooled = empty.context.half(), empty.pooled.half()
-
-    def advance(self, step: int, progress: float) -> tuple[float, int]:
-        """One optimiser step; see `training.Task`."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * warmup_cosine(step, progress, warmup_steps=200)
-        stage = int(progress >= _FIRST_STAGE_SHARE)
-        shares = [
-            partial(self._loss, stage, step * self.workers.count + index)
-            for index in range(self.workers.count)
-        ]
-        loss = self.workers.differentiate(shares)
-        nn.utils.clip_grad_norm_(self.workers.parameters, 1.0)
-        self.optimizer.step()
-        self.average.update(self.model, step)
-        return loss, self.workers.count * _STAGES[stage].share
-
-    def _loss(self, stage: int, number: int) -> Tensor:
-        data, batch = self.sets[stage], _STAGES[stage].share
-        dice = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        rows = torch.randint(data.latents.shape[0], (batch,), generator=dice)
-        clean = data.latents[rows].float()  # (B, 16, H/8, W/8)
-        keep = torch.rand(batch, generator=dice) >= _DROPOUT
-        context = torch.where(keep[:, None, None], data.context[rows], self.empty_context).float()
-        pooled = torch.where(keep[:, None], data.pooled[rows], self.empty_pooled).float()
-        noise = torch.randn(clean.shape, generator=dice)
-        time = draw_times(batch, dice)
-        noisy = torch.lerp(clean, noise, time[:, None, None, None])
-        with torch.autocast("cpu", torch.bfloat16):
-            velocity = self.model(noisy, time, context, pooled, transformer_options=_training_options(stage))
-        loss: Tensor = (velocity.float() - (noise - clean)).square().mean()
-        return loss
-
-    def state(self) -> dict[str, Any]:
-        """Model, average and optimiser; see `training.Task`."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.tensors,
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up a stored state; see `training.Task`."""
-        self.model.load_state_dict(state["model"])
-        self.average.load(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
-    def export(self, path: Path) -> None:
-        """Write the averaged weights as the checkpoint."""
-        save_flux(self.average.tensors, path)
-
-
-def draw_times(batch: int, dice: torch.Generator) -> Tensor:
-    """Training times (B,) in (0, 1): logit-normal, one in five uniform so that both ends are learned too."""
-    normal = torch.sigmoid(torch.randn(batch, generator=dice))
-    uniform = torch.rand(batch, generator=dice)
-    return torch.where(torch.rand(batch, generator=dice) < 0.2, uniform, normal)
-
-
-def _prepare_for_training(model: nn.Module) -> None:
-    import comfy.model_management
-
-    # The host's fused rotary kernel has no gradient; in training it takes a differentiable one.
-    comfy.model_management.in_training = True
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.register_forward_pre_hook(_copy_input)
+def prepare_for_training(model: nn.Module) -> None:
+    """Make the model differentiable; rows of a batch share their rotary embeddings."""
+    make_differentiable(model)
     model.pe_embedder = _SharedPositions(model.pe_embedder)  # type: ignore[arg-type]
 
 
-def _copy_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    # The host's blocks add to their stream in place, which would destroy what the norm keeps for its
-    # gradient.
-    return tuple(value.clone() for value in inputs)
-
-
-def _training_options(stage: int) -> dict[str, Any]:
+def training_options(size: int) -> dict[str, Any]:
+    """The host's options for a training call at `size` pixels."""
     # Small pictures are laid over the positions of the sampling size, so that "right" stays where it is.
-    stretch = (SAMPLING_SIZE / 16 - 1) / (_STAGES[stage].size / 16 - 1)
+    stretch = (_SIZE / 16 - 1) / (size / 16 - 1)
     return {
         "optimized_attention_override": _attend,
         "rope_options": {"scale_x": stretch, "scale_y": stretch},
@@ -202,9 +93,26 @@ def _training_options(stage: int) -> dict[str, Any]:
 
 
 def _attend(_: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, **__: Any) -> Tensor:
-    """Attention of (B, heads, T, D) each, to (B, T, heads * D).
+    return attend(q, k, v)
 
-    Spelled out, because at these sizes the fused kernel's backward pass is much slower on a CPU.
-    """
-    weights = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1)  # (B, heads, T, T)
-    return (weights.to(v.dtype) @ v).transpose(1, 2).reshape(q.shape[0], -1, heads * q.shape[-1])
+
+def _publish(name: str) -> str:
+    """The published name of a parameter: norms are called `.scale`."""
+    return f"{name.removesuffix('.weight')}.scale" if name.endswith("_norm.weight") else name
+
+
+FLUX = Recipe(
+    name="flux",
+    autoencoder=VAE_16CH,
+    checkpoint=CHECKPOINTS / "zoo_flux.safetensors",
+    size=_SIZE,
+    stages=(
+        Stage(size=128, num_pictures=8192, share=8, until=0.75),
+        Stage(size=_SIZE, num_pictures=2560, share=6, until=1.0),
+    ),
+    build=build_flux,
+    prepare=prepare_for_training,
+    loss=flux_loss,
+    publish=_publish,
+    metadata={},
+)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .autoencoder import CHECKPOINT, load_autoencoder, to_tensor
+from .autoencoder import Autoencoder, load_autoencoder, to_tensor
 from .captions import embed
 from .rendering import render
 from .scenes import caption, sample_scene
@@ -28,14 +28,14 @@ class LatentSet:
     """N training pairs, half precision: what the diffusion model sees, and what it is told."""
 
     latents: Tensor
-    """(N, 16, size/8, size/8) float16, about unit variance."""
+    """(N, C, size/8, size/8) float16, about unit variance."""
     context: Tensor
     """(N, T, W) float16."""
     pooled: Tensor
     """(N, W) float16."""
 
 
-def load_latents(work: Path, seed: int, size: int, count: int) -> LatentSet:
+def load_latents(work: Path, seed: int, size: int, count: int, kind: Autoencoder) -> LatentSet:
     """The first `count` training scenes of a seed at `size` pixels, encoded now or taken from the cache.
 
     Args:
@@ -43,27 +43,28 @@ def load_latents(work: Path, seed: int, size: int, count: int) -> LatentSet:
         seed: Seed of the scenes.
         size: Side of the pictures in pixels.
         count: Number of scenes.
+        kind: The autoencoder that encodes them.
 
     Returns:
         The set. The cache is keyed by the encoder's weights, so a new one is never mixed with an old one.
     """
-    path = work / f"latents_{size}_{seed}_{count}_{_encoder_key()}.safetensors"
+    path = work / f"latents_{size}_{seed}_{count}_{_encoder_key(kind)}.safetensors"
     if not path.is_file():
         work.mkdir(parents=True, exist_ok=True)
-        save_file(_encode_all(seed, size, count), path)
+        save_file(_encode_all(kind, seed, size, count), path)
     return LatentSet(**load_file(path))
 
 
-def _encoder_key() -> str:
+def _encoder_key(kind: Autoencoder) -> str:
     digest = hashlib.sha256()
-    for name, value in sorted(load_file(CHECKPOINT).items()):
+    for name, value in sorted(load_file(kind.checkpoint).items()):
         if name.startswith("taesd_encoder."):
             digest.update(name.encode("ascii") + value.numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
-def _encode_all(seed: int, size: int, count: int) -> dict[str, Tensor]:
-    autoencoder: Any = load_autoencoder().to(torch.bfloat16)
+def _encode_all(kind: Autoencoder, seed: int, size: int, count: int) -> dict[str, Tensor]:
+    autoencoder: Any = load_autoencoder(kind).to(torch.bfloat16)
     encode_batch = partial(_encode_batch, autoencoder.taesd_encoder, seed, size, count)
     batches = []
     with ThreadPoolExecutor(_WORKERS) as pool:

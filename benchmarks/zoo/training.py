@@ -136,20 +136,22 @@ def _resume(task: Task, settings: Settings) -> _Totals:
     return _Totals(step=record["step"], seconds=record["seconds"], images=record["images"])
 
 
-def write_checkpoint(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors in half precision as a safetensors file that everybody may read."""
+def write_checkpoint(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write tensors in half precision, and what the file says of itself, as a safetensors file for all to read."""
     halves = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(halves, path, metadata={"format": "pt"})
+    save_file(halves, path, metadata={"format": "pt", **metadata})
     # safetensors creates its file readable by the owner only.
     path.chmod(0o644)
 
 
 def initialise(model: nn.Module) -> None:
-    """Give linear layers PyTorch's own initial weights, which the host's layer classes leave out."""
+    """Give the host's layers PyTorch's own initial weights, which its layer classes leave out."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.Linear.reset_parameters(module)
+        elif isinstance(module, nn.Conv2d):
+            nn.Conv2d.reset_parameters(module)
 
 
 class Workers:
@@ -183,10 +185,19 @@ class Workers:
             parameter.grad = total
         return sum(loss for loss, _ in results) / len(results)
 
+    def step(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Let optimisers of different parameters make their steps at once."""
+        list(self._pool.map(_step_one, optimizers))
+
     def _differentiate_one(self, share: Callable[[], Tensor]) -> tuple[float, list[Tensor]]:
         torch.set_num_threads(1)
         loss = share()
         return float(loss.detach()), list(torch.autograd.grad(loss, self.parameters))
+
+
+def _step_one(optimizer: torch.optim.Optimizer) -> None:
+    torch.set_num_threads(1)
+    optimizer.step()
 
 
 class Average:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scalar_file import write_file
 
 from devtools import server
 from devtools.errors import DevError
@@ -119,7 +120,7 @@ def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:
 def test_the_base_folder_links_the_packs_and_the_checkpoints(tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkout" / "benchmarks" / "zoo" / "checkpoints"
     checkpoints.mkdir(parents=True)
-    for name in ("zoo_flux.safetensors", "zoo_vae_16ch.safetensors", "zoo_flux.md"):
+    for name in ("zoo_flux.safetensors", "zoo_vae_4ch.safetensors", "zoo_flux.md"):
         (checkpoints / name).write_text(name)
     base = tmp_path / "base"
     for _ in range(2):
@@ -127,8 +128,19 @@ def test_the_base_folder_links_the_packs_and_the_checkpoints(tmp_path: Path) -> 
     packs = sorted(path.name for path in (base / "custom_nodes").iterdir())
     assert packs == ["ComfyUI-FeatureCache", "featurecache_zoo"]
     assert (base / "models/diffusion_models/zoo_flux.safetensors").read_text() == "zoo_flux.safetensors"
-    assert [path.name for path in (base / "models/vae").iterdir()] == ["zoo_vae_16ch.safetensors"]
+    assert [path.name for path in (base / "models/vae").iterdir()] == ["zoo_vae_4ch.safetensors"]
     assert (base / "custom_nodes/featurecache_zoo/checkpoints/zoo_flux.md").exists()
+
+
+def test_the_base_folder_has_the_shared_autoencoder_in_sd3s_latent_format_too(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkout" / "benchmarks" / "zoo" / "checkpoints" / "zoo_vae_16ch.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    write_file(checkpoint, vae_scale=0.3611, vae_shift=0.1159)
+    server.prepare_base(tmp_path / "base", tmp_path / "checkout")
+    vae = tmp_path / "base" / "models" / "vae"
+    sd3 = write_file(tmp_path / "expected", vae_scale=1.5305, vae_shift=0.0609)
+    assert (vae / "zoo_vae_16ch_sd3.safetensors").read_bytes() == sd3.read_bytes()
+    assert (vae / "zoo_vae_16ch.safetensors").read_bytes() == checkpoint.read_bytes()
 
 
 def test_a_folder_of_the_users_is_never_removed_for_a_link(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 from zoo.training import Average, Settings, Workers, initialise, run_training, warmup_cosine, write_checkpoint
 
@@ -76,6 +77,23 @@ def test_shares_of_a_batch_give_the_gradient_of_the_whole():
     assert loss == pytest.approx(float(model(batch).square().mean().detach()))
 
 
+def test_optimisers_of_different_parameters_all_step():
+    models = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    before = [model.weight.detach().clone() for model in models]
+    for model in models:
+        model.weight.grad = torch.ones(2, 2)
+    Workers(models[0], 2).step([torch.optim.SGD([model.weight], lr=1.0) for model in models])
+    for model, weight in zip(models, before, strict=True):
+        torch.testing.assert_close(model.weight.detach(), weight - 1.0)
+
+
+def test_convolutions_get_finite_weights_too():
+    model = nn.Conv2d(4, 4, 2)
+    nn.init.constant_(model.weight, float("nan"))
+    initialise(model)
+    assert torch.isfinite(model.weight).all()
+
+
 def test_the_average_follows_slowly():
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
@@ -100,5 +118,8 @@ def test_uninitialised_layers_get_finite_weights():
 
 def test_a_checkpoint_is_half_precision_and_readable(tmp_path):
     path = tmp_path / "folder" / "model.safetensors"
-    write_checkpoint({"a": torch.ones(2, 2)}, path)
+    write_checkpoint({"a": torch.ones(2, 2)}, path, {"kind": "test"})
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata() == {"format": "pt", "kind": "test"}
+        assert file.get_tensor("a").dtype == torch.float16
     assert path.stat().st_mode & 0o777 == 0o644
