@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import compatibility
+
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "docs" / "results" / "demo.json"
 
@@ -22,31 +24,56 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
     core = importlib.import_module("cache_core")
     readme = ROOT / "README.md"
     found = {readme: _with_block(readme.read_text(encoding="utf-8"), "demo", _measured(record))}
+    found |= compatibility.pages()
     for name in core.POLICIES:
         policy = core.POLICIES[name]
         if policy.__module__.startswith("cache_core."):
             found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(policy, record)
+    for name in core.CORRECTIONS:
+        found[ROOT / "docs" / "methods" / f"{name}.md"] = correction_page(core, core.CORRECTIONS[name])
     return found
+
+
+def correction_page(core: Any, correction: Any) -> str:
+    """Return the page of one correction: its docstring, settings, and memory on top of a method that keeps one snapshot."""
+    fora = core.POLICIES["fora"]
+    made = correction(fora(fora.config_type()), correction.config_type())
+    memory = (
+        f"{made.memory} snapshot{'s' if made.memory > 1 else ''} of every site and branch, until the run ends"
+    )
+    return (
+        "\n\n".join([*_about(correction), "## Memory", f"{memory}, or as many as the method in front keeps."])
+        + "\n"
+    )
 
 
 def method_page(policy: Any, record: dict[str, Any]) -> str:
     """Return the page of one method: its docstring, settings, memory and measured rows."""
-    module = inspect.getmodule(policy)
-    docstring = inspect.cleandoc((module.__doc__ if module else None) or "")
-    settings = "\n".join(_setting(item, details) for item, details in policy.config_type.settings())
     rows = [row for row in record["rows"] if row["name"].startswith(policy.title)]
+    made = policy(policy.config_type())
+    looks = (
+        "" if made.indicator is None else " Also what the schedule looks at: the first branch's, of one call."
+    )
     parts = [
-        f"# {policy.title}",
-        docstring,
-        f"Source: {policy.source}. Code: `cache_core/policies/{policy.name}.py`.",
-        "## Settings",
-        f"| setting | default | meaning |\n|---|---|---|\n{settings}",
+        *_about(policy),
         "## Memory",
-        f"{policy.memory} snapshot{'s' if policy.memory > 1 else ''} of every site and branch, until the run ends.",
+        f"{made.memory} snapshot{'s' if made.memory > 1 else ''} of every site and branch, until the run ends.{looks}",
         "## Measured",
         _measured(record, rows + [row for row in record["rows"] if row not in rows]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _about(policy: Any) -> list[str]:
+    module = inspect.getmodule(policy)
+    settings = "\n".join(_setting(item, details) for item, details in policy.config_type.settings())
+    return [
+        f"# {policy.title}",
+        inspect.cleandoc((module.__doc__ if module else None) or ""),
+        f"Source: {policy.source}. Code: `cache_core/policies/{policy.name}.py`.",
+        "## Settings",
+        f"| setting | default | meaning |\n|---|---|---|\n{settings}",
+    ]
 
 
 def _setting(item: Any, details: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .errors import UnsupportedModelError
 from .registry import Registry
 from .scope import Forward, ForwardPatch
-from .types import Feature, Level, Site
+from .types import Feature, Indicator, Level, Site
 
 ADAPTERS: Registry[Adapter] = Registry("model family")
 
@@ -40,6 +40,20 @@ class Router(Protocol):
 
     def promise(self, site: Site) -> None:
         """Note that a module was skipped because a later one will `recall` the site; checked after the pass."""
+
+    @property
+    def indicator(self) -> Indicator | None:
+        """What the schedule looks at in every run of this session, or None."""
+
+    def awaits(self) -> bool:
+        """Return whether the decision about this call still waits for the indicator."""
+
+    def observe(self, value: Tensor) -> None:
+        """Show the indicator, for all branches; the sites that run from here on follow the decision."""
+
+
+Observer = Callable[[Router], ForwardPatch]
+"""Makes the patch that shows an indicator to a router."""
 
 
 class Adapter(ABC):
@@ -73,11 +87,59 @@ class Adapter(ABC):
         """Return the sites of a level in the order they run."""
         return (MODEL_SITE,) if level is Level.MODEL else self.block_sites(level)
 
-    def patches(self, level: Level, router: Router) -> Iterable[ForwardPatch]:
-        """Return the forward replacements that route one pass at `level` through `router`."""
+    def patches(self, level: Level, router: Router) -> Iterator[ForwardPatch]:
+        """Return the forward replacements that route one pass at `level` through `router`.
+
+        The one that shows the indicator comes last, so that it is the outermost on its module.
+        """
         if level is Level.MODEL:
-            return (leaf(self.network, MODEL_SITE, router),)
-        return self.block_patches(level, router)
+            yield leaf(self.network, MODEL_SITE, router)
+        else:
+            yield from self.block_patches(level, router)
+        if router.indicator is not None and router.awaits():
+            yield self.observers()[router.indicator](router)
+
+    def admit(self, level: Level, indicator: Indicator | None) -> None:
+        """Check before sampling that the network has what a policy asks for.
+
+        Raises:
+            UnsupportedModelError: If it lacks the indicator, or shows it only after the level's first site.
+        """
+        shown = self.indicators(level)
+        if indicator is not None and indicator not in shown:
+            raise UnsupportedModelError(
+                f"The schedule looks at '{indicator.value}', which the model family '{self.name}' does not show at level "
+                f"'{level.value}'; it shows {_listed(shown)}. Choose another level, or a method with another schedule."
+            )
+
+    def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return rows and columns of picture tokens for a network input of `shape` (..., height, width)."""
+        height, width = (-(-size // self.patch_size) for size in shape[-2:])
+        return height, width
+
+    @property
+    @abstractmethod
+    def patch_size(self) -> int:
+        """Latent pixels along one edge of a token."""
+
+    @property
+    def width(self) -> int:
+        """Numbers per token."""
+        return int(self.network.hidden_size)  # type: ignore[arg-type]
+
+    def num_tokens(self, site: Site, image: int, text: int) -> int:
+        """Return the tokens in a site's feature, over all its streams, where there are so many of image and text."""
+        if site.part.startswith("txt"):
+            return text
+        return image if site.part.startswith("img") or site.level is Level.STACK else image + text
+
+    def indicators(self, level: Level) -> tuple[Indicator, ...]:
+        """Return what the network shows before the first site of `level` that can be reused."""
+        return (Indicator.NETWORK_INPUT,) if level is Level.MODEL else tuple(self.observers())
+
+    def observers(self) -> Mapping[Indicator, Observer]:
+        """Return how to watch for each indicator that the network shows."""
+        return {Indicator.NETWORK_INPUT: lambda router: before(self.network, router, _network_input)}
 
     @abstractmethod
     def block_sites(self, level: Level) -> tuple[Site, ...]:
@@ -128,6 +190,57 @@ def leaf(module: nn.Module, site: Site, router: Router) -> ForwardPatch:
         return forward
 
     return ForwardPatch(module, wrap)
+
+
+def before(module: nn.Module, router: Router, read: Callable[..., Tensor]) -> ForwardPatch:
+    """Return the patch that shows the router what `read` makes of a module's arguments, before the module runs."""
+
+    def wrap(original: Forward) -> Forward:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if router.awaits():
+                router.observe(read(*args, **kwargs))
+            return original(*args, **kwargs)
+
+        return forward
+
+    return ForwardPatch(module, wrap)
+
+
+def after(module: nn.Module, router: Router) -> ForwardPatch:
+    """Return the patch that shows the router the output of a module."""
+
+    def wrap(original: Forward) -> Forward:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            output = original(*args, **kwargs)
+            if router.awaits():
+                router.observe(output)
+            return output
+
+        return forward
+
+    return ForwardPatch(module, wrap)
+
+
+def watched(module: nn.Module, see: Callable[[Tensor], None]) -> ForwardPatch:
+    """Return the patch that shows a module's output to `see`, which must not change it."""
+
+    def wrap(original: Forward) -> Forward:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            output = original(*args, **kwargs)
+            see(output)
+            return output
+
+        return forward
+
+    return ForwardPatch(module, wrap)
+
+
+def _network_input(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return x
+
+
+def _listed(indicators: tuple[Indicator, ...]) -> str:
+    return ", ".join(f"'{indicator.value}'" for indicator in indicators)
 
 
 def _has(block: nn.Module, name: str) -> bool:

@@ -21,3 +21,7 @@ class CacheConflictError(CacheError):
 
 class FeatureError(CacheError):
     """A network returned features that cannot be kept per branch."""
+
+
+class ArtefactError(CacheError):
+    """An artefact file is missing, damaged, or made for another model or other settings."""

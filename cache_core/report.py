@@ -8,6 +8,7 @@ from statistics import fmean
 
 from .clock import Clock, Span
 from .policy import Policy
+from .store import MemoryReport
 from .types import Call, Run, Site
 
 Work = tuple[Site, ...]
@@ -22,6 +23,7 @@ class CallReport:
         computed: Per site of the run, how many branches computed it.
         reused: Per site of the run, how many branches reused it.
         seconds: Time of the call, guidance and other nodes' work in it included.
+        observed: The change of the indicator that a dynamic schedule measured, or None.
         full: Whether nothing was reused.
     """
 
@@ -31,6 +33,7 @@ class CallReport:
     seconds: float
     computed: tuple[int, ...]
     reused: tuple[int, ...]
+    observed: float | None = None
 
     @property
     def full(self) -> bool:
@@ -48,8 +51,9 @@ class RunReport:
         total_work: Estimated seconds of all site work, had everything been computed.
         saved_work: Estimated seconds of the site work that was not run.
         seconds: Wall time of the run, loading of the model included.
-        peak_bytes: Most bytes of features held at any time.
-        end_bytes: Bytes of features held after the run: 0.
+        memory: What was held, given up and found not finite.
+        foreseen_bytes: Bytes that were expected to be held at the peak, before the run; 0 where nothing was foreseen.
+        notes: What the policy had to say about the run, such as that its schedule was made for other steps.
     """
 
     method: str
@@ -63,8 +67,9 @@ class RunReport:
     total_work: float
     saved_work: float
     seconds: float
-    peak_bytes: int
-    end_bytes: int
+    memory: MemoryReport
+    foreseen_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def num_computed(self) -> int:
@@ -75,6 +80,16 @@ class RunReport:
     def num_reused(self) -> int:
         """Site evaluations that were reused, branches counted singly."""
         return sum(sum(call.reused) for call in self.calls)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes of features held at any time."""
+        return self.memory.peak_bytes
+
+    @property
+    def end_bytes(self) -> int:
+        """Bytes of features held after the run: 0."""
+        return self.memory.end_bytes
 
     @property
     def refresh_ratio(self) -> float:
@@ -134,7 +149,7 @@ class Recorder:
         self._clock = clock
         self._family = "none"
         self._sites: dict[Site, None] = {}
-        self._calls: list[tuple[Call, Span]] = []
+        self._calls: list[tuple[Call, Span, float | None]] = []
         self._computed: dict[tuple[int, Site], int] = defaultdict(int)
         self._reused: dict[tuple[int, Site], int] = defaultdict(int)
         self._passes: list[tuple[int, int]] = []
@@ -145,9 +160,9 @@ class Recorder:
         self._family = family
         self._sites.update(dict.fromkeys(sites))
 
-    def add_call(self, call: Call, span: Span) -> None:
-        """Note a call that ended."""
-        self._calls.append((call, span))
+    def add_call(self, call: Call, span: Span, observed: float | None = None) -> None:
+        """Note a call that ended, and the change of the indicator that was observed in it."""
+        self._calls.append((call, span, observed))
 
     def add_computed(self, call: Call, site: Site) -> None:
         """Count a site as computed for one branch."""
@@ -172,27 +187,28 @@ class Recorder:
         self._work[sites][number].append(span)
 
     def report(
-        self, *, policy: Policy, run: Run, seconds: float, peak_bytes: int, end_bytes: int
+        self, *, policy: Policy, run: Run, seconds: float, memory: MemoryReport, foreseen_bytes: int
     ) -> RunReport:
         """Return the report of the run."""
         done, saved = self._work_seconds()
         return RunReport(
-            method=policy.title,
-            settings=policy.config.describe(),
+            method=policy.label,
+            settings=policy.describe(),
             level=policy.level.value,
             family=self._family,
             sampler=run.sampler,
             num_steps=run.num_steps,
             sites=tuple(str(site) for site in self._sites),
-            calls=tuple(self._call_report(call, span) for call, span in self._calls),
+            calls=tuple(self._call_report(*ended) for ended in self._calls),
             total_work=done + saved,
             saved_work=saved,
             seconds=seconds,
-            peak_bytes=peak_bytes,
-            end_bytes=end_bytes,
+            memory=memory,
+            foreseen_bytes=foreseen_bytes,
+            notes=policy.check_run(run),
         )
 
-    def _call_report(self, call: Call, span: Span) -> CallReport:
+    def _call_report(self, call: Call, span: Span, observed: float | None) -> CallReport:
         return CallReport(
             index=call.index,
             step=call.step,
@@ -200,6 +216,7 @@ class Recorder:
             seconds=self._clock.seconds(span),
             computed=tuple(self._computed.get((call.index, site), 0) for site in self._sites),
             reused=tuple(self._reused.get((call.index, site), 0) for site in self._sites),
+            observed=observed,
         )
 
     def _work_seconds(self) -> tuple[float, float]:
@@ -225,6 +242,6 @@ class Recorder:
     def _num_evaluations(self, site: Site) -> int:
         return sum(
             counts.get((call.index, site), 0)
-            for call, _ in self._calls
+            for call, *_ in self._calls
             for counts in (self._computed, self._reused)
         )

@@ -66,6 +66,23 @@ def residual_patch(block: nn.Module, site: Site, router: Router, streams: Stream
     return ForwardPatch(block, wrap)
 
 
+def first_residual(block: nn.Module, router: Router, streams: Streams) -> ForwardPatch:
+    """Return the patch that shows the router what a block adds to the image tokens."""
+
+    def wrap(original: Forward) -> Forward:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if not router.awaits():
+                return original(*args, **kwargs)
+            entered = streams.entered(args, kwargs)[streams.image].clone()
+            output = original(*args, **kwargs)
+            router.observe(streams.left(output)[streams.image] - entered)
+            return output
+
+        return forward
+
+    return ForwardPatch(block, wrap)
+
+
 def _added(entered: Mapping[str, Tensor], residual: Feature) -> dict[str, Tensor]:
     return {name: stream + change for (name, stream), change in zip(entered.items(), residual, strict=True)}
 

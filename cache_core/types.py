@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -21,6 +22,19 @@ class Level(str, Enum):
     STACK = "stack"
     BLOCK = "block"
     MODULE = "module"
+
+
+class Indicator(str, Enum):
+    """What a dynamic schedule may look at inside the network before it decides about a call."""
+
+    NETWORK_INPUT = "network_input"
+    """The noisy latent as the network gets it."""
+    TIMESTEP_EMBEDDING = "timestep_embedding"
+    """The embedded timestep, before anything else is added to it."""
+    MODULATED_INPUT = "modulated_input"
+    """The first block's image tokens, normed, scaled and shifted as its attention sees them (TeaCache)."""
+    FIRST_RESIDUAL = "first_residual"
+    """What the first block adds to the image tokens; that block is then always computed (First-Block Cache)."""
 
 
 class Action(Enum):
@@ -54,6 +68,7 @@ class Lane:
         shape: Shape of the branch's network input.
         dtype: Data type of the network input.
         device: Device of the network input.
+        role: Which of the guider's prompts the branch belongs to: 0 the prompt, 1 the negative one.
     """
 
     branch: Hashable
@@ -61,6 +76,7 @@ class Lane:
     shape: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+    role: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +87,22 @@ class Run:
         sigmas: The schedule, noisiest first; one more entry than there are steps.
         sampler: Name of the sampler, for the report.
         call_steps: The step of each call the sampler will make, or None where that is not known beforehand.
+        flow: Whether sigma mixes picture and noise, x = (1 - sigma) * x0 + sigma * noise, as in Flux and SD3; else
+            it is the noise added to the picture, which the network sees scaled to unit variance, as in PixArt.
+        reuse_from: Highest sigma at which anything may be reused.
+        reuse_to: Lowest sigma at which anything may be reused.
+        cfg: Guidance scale, or None where that is not known.
+        size: Width and height of the picture in pixels, or None where that is not known.
     """
 
     sigmas: tuple[float, ...]
     sampler: str = "unknown"
     call_steps: tuple[int, ...] | None = None
+    flow: bool = True
+    reuse_from: float = math.inf
+    reuse_to: float = -math.inf
+    cfg: float | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -113,9 +140,22 @@ class Call:
     run: Run
 
     @property
+    def may_reuse(self) -> bool:
+        """Whether the call lies where the run allows reuse; else it computes everything."""
+        return self.run.reuse_to <= self.sigma <= self.run.reuse_from
+
+    @property
     def remaining(self) -> int | None:
         """How many calls follow this one, or None where the sampler does not say."""
         return None if self.run.num_calls is None else self.run.num_calls - 1 - self.index
+
+    @property
+    def mixing(self) -> tuple[float, float]:
+        """The shares (a, b) of picture and noise in what the network sees: x = a * x0 + b * noise."""
+        if self.run.flow:
+            return 1.0 - self.sigma, self.sigma
+        scale = math.hypot(1.0, self.sigma)
+        return 1.0 / scale, self.sigma / scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +164,53 @@ class Snapshot:
 
     call: Call
     value: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An indicator as one branch showed it in one call. Lent: read `value`, never write it.
+
+    Attributes:
+        call: The call.
+        value: The indicator: (B, N, D) tokens, (B, D) embedding or (B, C, H, W) latent.
+        grid: Rows and columns (h, w) of the picture's tokens, which are the first h * w of N.
+    """
+
+    call: Call
+    value: Tensor
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What is remembered of a past call for later decisions.
+
+    Attributes:
+        call: The call.
+        value: The indicator's change as the policy measured it; None where there was nothing finite to measure.
+        computed: Whether nothing was reused in the call.
+    """
+
+    call: Call
+    value: float | None
+    computed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What an estimate stands in for.
+
+    Attributes:
+        call: The call in which it is needed.
+        site: The site whose feature it replaces.
+        stream: Which of the feature's tensors, counted from 0.
+        role: Role of the lane.
+    """
+
+    call: Call
+    site: Site
+    stream: int
+    role: int = 0
 
 
 History = tuple[Snapshot, ...]

@@ -41,7 +41,11 @@ def parser() -> argparse.ArgumentParser:
     lint = _add(subs, "lint", commands.lint, "ruff and mypy")
     lint.add_argument("--fix", action="store_true", help="let ruff mend and format what it can")
     test = _add(subs, "test", commands.test, "every check and every test; pytest's arguments after --")
-    test.add_argument("--quick", action="store_true", help="leave out tests that are marked slow")
+    extent = test.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="leave out tests that are marked slow")
+    extent.add_argument(
+        "--matrix", action="store_true", help="every cell of the compatibility matrix, and nothing else"
+    )
     demo = _add_server(subs, "demo", commands.demo, "sample with and without the node and compare")
     demo.add_argument(
         "--output", default="demo-output", help="folder for the picture and table (default: %(default)s)"
@@ -51,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
     zoo = _add(subs, "zoo", commands.zoo, "train or evaluate the small checkpoints; its arguments follow")
     zoo.add_argument("what", choices=tuple(commands.ZOO_PROGRAMS), help="which command of the zoo")
     zoo.add_argument("program", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
+    bench = _add(subs, "bench", commands.bench, "measure; the benchmark's own arguments follow")
+    bench.add_argument("what", choices=tuple(commands.BENCHMARKS), help="which benchmark")
+    bench.add_argument("program", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
     _add(subs, "docs", commands.docs, "write the pages that are made from measurements and from the code")
     _add(subs, "info", commands.info, "what is where, versions, disk used")
     _add(subs, "clean", commands.clean, "remove what setup made (with --host-version: that one only)")

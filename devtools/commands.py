@@ -51,6 +51,8 @@ def test(options: Namespace) -> int:
     """Runs every check and every test; pytest comes last, so that its summary closes the output."""
     place = layout(options.cache_dir)
     ready = _ready(options, place)
+    if options.matrix:
+        return checks.test(ready, place, ["--matrix", *options.rest, "tests/matrix"])
     failed = checks.lint(ready, place)
     status = checks.test(ready, place, options.rest, quick=options.quick)
     return _verdict([*failed, *(["pytest"] if status else [])])
@@ -94,6 +96,20 @@ def zoo(options: Namespace) -> int:
     ready = _ready(options, place)
     argv = [str(ready.host.python), "-m", f"zoo.{program}", *options.rest]
     return subprocess.run(argv, check=False, cwd=benchmarks, env=checks.environment(ready, place)).returncode
+
+
+BENCHMARKS = {"overhead": "overhead"}
+"""The benchmarks and the modules that carry them out."""
+
+
+def bench(options: Namespace) -> int:
+    """Runs one of the benchmarks in the host's environment."""
+    place = layout(options.cache_dir)
+    script = place.checkout / "benchmarks" / f"{BENCHMARKS[options.what]}.py"
+    _require_file(script)
+    ready = _ready(options, place)
+    argv = [str(ready.host.python), str(script), *options.rest]
+    return subprocess.run(argv, check=False, env=checks.environment(ready, place)).returncode
 
 
 def docs(options: Namespace) -> int:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .cache_report import FeatureCacheReport
+from .calibrate import FeatureCacheCalibrate
+from .error_optimizer import ErrorOptimizer
 from .feature_cache import FeatureCache
+from .l2c_router_loader import L2CRouterLoader
+from .teacache_threshold import TeaCacheThreshold
 
-NODES: tuple[type[io.ComfyNode], ...] = (FeatureCache, FeatureCacheReport)
+NODES: tuple[type[io.ComfyNode], ...] = (
+    ErrorOptimizer,
+    FeatureCache,
+    FeatureCacheCalibrate,
+    FeatureCacheReport,
+    L2CRouterLoader,
+    TeaCacheThreshold,
+)
 """Every node of the pack. Their ids and inputs are public: tests/golden/node_schema.json holds them."""
 
 

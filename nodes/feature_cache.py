@@ -6,11 +6,24 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..cache_core import ConfigError
-from .host import CacheBinding, attach
-from .widgets import make_policy, method_input
+from ..cache_core import Kind
+from .artefact_files import artefact_names, find_artefact, missing, stamp
+from .host import CacheBinding, adapter_of, attach
+from .widgets import (
+    NO_FILE,
+    SAME,
+    check_window,
+    made_for_input,
+    make_policy,
+    make_residence,
+    memory_inputs,
+    method_input,
+    window_inputs,
+)
 
-METHODS = ["fora"]
+METHODS = ["fora", "block_caching"]
+KINDS = (Kind.PROFILE,)
+"""What files the methods take."""
 
 
 class FeatureCache(io.ComfyNode):
@@ -32,32 +45,58 @@ class FeatureCache(io.ComfyNode):
                     "model", tooltip="The model to speed up. It is cloned; the original stays as it is."
                 ),
                 method_input(METHODS),
-                _percent(
-                    "start_percent", 0.0, "Nothing is reused before this point of the sampling (0 = start)."
+                *window_inputs(),
+                *memory_inputs(),
+                io.Combo.Input(
+                    "artefact",
+                    options=[NO_FILE, *artefact_names(KINDS)],
+                    default=NO_FILE,
+                    optional=True,
+                    tooltip="The file of a calibrated method ('block_caching'), made by Feature Cache Calibrate for this model, "
+                    "number of steps and sampler. Other methods take none.",
                 ),
-                _percent("end_percent", 1.0, "Nothing is reused after this point of the sampling (1 = end)."),
+                made_for_input(),
             ],
             outputs=[io.Model.Output(tooltip="The model with the cache. One cache per model.")],
         )
 
     @classmethod
+    def validate_inputs(
+        cls, artefact: str | None = None, made_for: str = "", method: Any = None
+    ) -> bool | str:
+        """Say what a missing file is, before anything runs; without this ComfyUI would only say that it is missing.
+
+        ComfyUI leaves the checking of what is named here to us, and passes the value of a dynamic combo, such as
+        `method`, whether it is named or not.
+        """
+        return artefact in (None, NO_FILE) or missing(str(artefact), made_for or "") or True
+
+    @classmethod
+    def fingerprint_inputs(cls, artefact: str = NO_FILE, **others: Any) -> Any:
+        """Run again when the file has changed."""
+        return stamp(artefact)
+
+    @classmethod
     def execute(
-        cls, model: Any, method: dict[str, Any], start_percent: float, end_percent: float
+        cls,
+        model: Any,
+        method: dict[str, Any],
+        start_percent: float,
+        end_percent: float,
+        cache_device: str = SAME,
+        cache_dtype: str = SAME,
+        memory_budget_mb: int = 0,
+        artefact: str = NO_FILE,
+        made_for: str = "",
     ) -> io.NodeOutput:
         """Return a clone of `model` that carries the cache.
 
         Raises:
-            CacheError: If the model is not supported or cached already, or a setting is out of its bounds.
+            CacheError: If the model is not supported or cached already, a setting is out of its bounds, or the file is
+                missing, damaged or made for another model.
         """
-        if start_percent >= end_percent:
-            raise ConfigError(
-                f"'start_percent' is {start_percent} and 'end_percent' {end_percent}, expected the start before the "
-                "end: nothing could ever be reused. Lower the first or raise the second."
-            )
-        return io.NodeOutput(attach(model, CacheBinding(make_policy(method), start_percent, end_percent)))
-
-
-def _percent(name: str, default: float, help_text: str) -> Any:
-    return io.Float.Input(
-        name, default=default, min=0.0, max=1.0, step=0.01, tooltip=help_text, advanced=True
-    )
+        check_window(start_percent, end_percent)
+        file = None if artefact == NO_FILE else find_artefact(artefact, adapter_of(model), made_for)
+        residence = make_residence(cache_device, cache_dtype, memory_budget_mb)
+        binding = CacheBinding(make_policy(method, file), start_percent, end_percent, residence)
+        return io.NodeOutput(attach(model, binding))

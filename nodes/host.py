@@ -1,7 +1,7 @@
 """The only file that knows ModelPatcher, its wrappers and transformer_options.
 
-Three wrappers on a cloned MODEL bind a policy to the host. OUTER_SAMPLE gives every sampling run a new session
-and drops it whatever happens; PREDICT_NOISE opens a call; APPLY_MODEL, through which every model family passes,
+Four wrappers on a cloned MODEL bind a policy to the host. OUTER_SAMPLE gives every sampling run a new session
+and drops it whatever happens; PREPARE_SAMPLING asks for the memory it will hold; PREDICT_NOISE opens a call; APPLY_MODEL, through which every model family passes,
 installs the adapter's forward replacements for the length of one pass.
 """
 
@@ -10,26 +10,37 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import comfy.model_patcher
+import comfy.model_sampling
+import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_execution.utils import get_executing_context
 
 from ..cache_core import (
+    Adapter,
     CacheConflictError,
     CacheSession,
+    Footprint,
     Lane,
     Policy,
+    Probe,
+    Recording,
+    Residence,
     Run,
     RunReport,
     find_adapter,
+    foresee,
     scoped_forwards,
 )
+from .conflicts import refuse_conflicts
+from .memory import branches, with_room
+from .memory_text import budget_warning, non_finite_warning
 from .progress import show_on_sampler
-from .samplers import call_steps, sampler_name
+from .samplers import call_steps, drift_warning, sampler_name
 from .text import one_line, so_far
 
 KEY = "feature_cache"
@@ -59,11 +70,18 @@ class Ledger:
 class CacheBinding:
     """A policy bound to a MODEL: what our wrappers share, without any state of a run."""
 
-    def __init__(self, policy: Policy, start_percent: float, end_percent: float) -> None:
+    def __init__(
+        self, policy: Policy, start_percent: float, end_percent: float, residence: Residence | None = None
+    ) -> None:
         """Reuse is allowed from `start_percent` to `end_percent` of the sampling, both from 0 to 1."""
-        self.policy = policy
+        self.policy, self.residence = policy, residence or Residence()
         self.start_percent, self.end_percent = start_percent, end_percent
         self.ledger = Ledger()
+
+    @property
+    def probe(self) -> Probe | None:
+        """What a calibration looks at, if this is one."""
+        return self.policy.probe if isinstance(self.policy, Recording) else None
 
     def outer_sample(
         self,
@@ -75,15 +93,22 @@ class CacheBinding:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Give the run a session in options of its own; publish its report and drop it at the end."""
+        """Give the run a session in options of its own; publish its report and drop it at the end.
+
+        Raises:
+            CacheConflictError: If a node that came after ours cannot work beside it.
+        """
         guider = executor.class_obj
         options = guider.model_options
-        name = sampler_name(sampler)
-        values = tuple(sigmas.tolist())
-        run = Run(sigmas=values, sampler=name, call_steps=call_steps(name, values))
-        session = CacheSession(self.policy, run, torch.device(guider.model_patcher.load_device))
+        self.refuse_conflicts(options["transformer_options"].get("wrappers", {}), options)
+        run = self._run(guider, noise, sampler_name(sampler), tuple(sigmas.tolist()))
+        device = torch.device(guider.model_patcher.load_device)
+        foreseen = self._foreseen(guider, noise.shape, device)
+        session = CacheSession(self.policy, run, device, self.residence, foreseen, self.probe)
         guider.model_options = comfy.model_patcher.create_model_options_clone(options)
         guider.model_options["transformer_options"][KEY] = session
+        for note in (*session.notes, budget_warning(session.foreseen, self.residence)):
+            _warn(note)
         started = time.perf_counter()
         try:
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
@@ -91,8 +116,18 @@ class CacheBinding:
             guider.model_options = options
             report = session.close(time.perf_counter() - started)
             self.ledger.publish(report)
-            show_on_sampler(one_line(report))
+            if self.probe is None:
+                show_on_sampler(one_line(report))
             log.info(one_line(report))
+            _warn(non_finite_warning(report.memory))
+
+    def prepare_sampling(self, executor: Any, model: Any, noise_shape: Any, conds: Any, **kwargs: Any) -> Any:
+        """Let ComfyUI's estimate of memory grow by what the cache will hold on the model's device."""
+        session = _session(kwargs.get("model_options"))
+        if session is not None:
+            room = session.foreseen.device_bytes
+            noise_shape = with_room(noise_shape, model.model.memory_required, room)
+        return executor(model, noise_shape, conds, **kwargs)
 
     def predict_noise(
         self,
@@ -106,12 +141,14 @@ class CacheBinding:
         session = _session(model_options)
         if session is None:
             return executor(x, timestep, model_options, seed)
-        sigma = float(timestep.max())
-        with session.open_call(
-            sigma, allowed=self._allows(executor.class_obj.inner_model.model_sampling, sigma)
-        ):
+        _, reused_before = session.recorder.counts
+        with session.open_call(float(timestep.max())):
             output = executor(x, timestep, model_options, seed)
-        show_on_sampler(so_far(*session.recorder.counts))
+        computed, reused = session.recorder.counts
+        if reused and not reused_before:
+            _warn(drift_warning(session.run.sampler))
+        if self.probe is None:
+            show_on_sampler(so_far(computed, reused))
         return output
 
     def apply_model(
@@ -142,36 +179,89 @@ class CacheBinding:
         ):
             return executor(*arguments, **kwargs)
 
-    def _allows(self, model_sampling: Any, sigma: float) -> bool:
-        start = (
-            math.inf
-            if self.start_percent <= 0
-            else float(model_sampling.percent_to_sigma(self.start_percent))
+    def refuse_conflicts(self, wrappers: Mapping[str, Mapping[str, Any]], options: Any) -> None:
+        """Refuse to share a MODEL, of these wrappers and model options, with a node that cannot.
+
+        Raises:
+            CacheConflictError: If there is such a node; the text names both.
+        """
+        ours = f"{self.policy.label}: {self.policy.describe()}"
+        refuse_conflicts(ours, wrappers, options.get("transformer_options", {}).get("patches", {}))
+
+    def _foreseen(self, guider: Any, latent_shape: Any, device: torch.device) -> Footprint:
+        adapter = adapter_of(guider.model_patcher)
+        return foresee(adapter, self.policy, self.residence, branches(guider, latent_shape), device)
+
+    def _run(self, guider: Any, noise: torch.Tensor, name: str, sigmas: tuple[float, ...]) -> Run:
+        model_sampling = guider.model_patcher.get_model_object("model_sampling")
+        start, end = (
+            float(model_sampling.percent_to_sigma(p)) for p in (self.start_percent, self.end_percent)
         )
-        end = -math.inf if self.end_percent >= 1 else float(model_sampling.percent_to_sigma(self.end_percent))
-        return end <= sigma <= start
+        return Run(
+            sigmas=sigmas,
+            sampler=name,
+            call_steps=call_steps(name, sigmas),
+            flow=isinstance(model_sampling, comfy.model_sampling.CONST),
+            # The host's own ends are finite stand-ins for no limit.
+            reuse_from=math.inf if self.start_percent <= 0 else start,
+            reuse_to=-math.inf if self.end_percent >= 1 else end,
+            # A guider of another class may mix more than two predictions, and then has no one scale.
+            cfg=guider.cfg if type(guider) is comfy.samplers.CFGGuider else None,
+            size=picture_size(guider.model_patcher, noise),
+        )
 
 
 def attach(model: Any, binding: CacheBinding) -> Any:
     """Return a clone of a MODEL that carries `binding`.
 
     Raises:
-        CacheConflictError: If the MODEL carries a cache already.
-        UnsupportedModelError: If no adapter fits its network, or the family lacks the policy's level.
+        CacheConflictError: If the MODEL carries a cache already, or a node that cannot work beside one.
+        UnsupportedModelError: If no adapter fits its network, or the family lacks the policy's indicator.
     """
     present = find_binding(model)
     if present is not None:
         raise CacheConflictError(
-            f"This MODEL already carries a cache ({present.policy.title}: {present.policy.config.describe()}). "
+            f"This MODEL already carries a cache ({present.policy.label}: {present.policy.describe()}). "
             "A MODEL carries one: remove one of the two cache nodes, or feed this one from before the other."
         )
-    network = _uncompiled(model.get_model_object("diffusion_model"))
-    find_adapter(network)(network).sites(binding.policy.level)
+    binding.refuse_conflicts(model.wrappers, model.model_options)
+    adapter_of(model).admit(binding.policy.level, binding.policy.indicator)
+    return _carrying(model, binding)
+
+
+def replace_policy(model: Any, policy: Policy) -> Any:
+    """Return a clone of a MODEL that carries a cache, whose cache follows `policy` and is as it was in all else.
+
+    The MODEL that is given keeps its own policy.
+    """
+    present = find_binding(model)
+    assert present is not None
+    binding = CacheBinding(policy, present.start_percent, present.end_percent, present.residence)
+    return _carrying(model, binding)
+
+
+def _carrying(model: Any, binding: CacheBinding) -> Any:
+    """Return a clone of a MODEL with our wrappers, in the place of those it may have among other nodes'."""
     patched = model.clone()
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, binding.outer_sample)
-    patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, binding.predict_noise)
-    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, binding.apply_model)
+    wrappers = {
+        WrappersMP.OUTER_SAMPLE: binding.outer_sample,
+        WrappersMP.PREPARE_SAMPLING: binding.prepare_sampling,
+        WrappersMP.PREDICT_NOISE: binding.predict_noise,
+        WrappersMP.APPLY_MODEL: binding.apply_model,
+    }
+    for kind, wrapper in wrappers.items():
+        patched.wrappers.setdefault(kind, {})[KEY] = [wrapper]
     return patched
+
+
+def adapter_of(model: Any) -> Adapter:
+    """Return the adapter of a MODEL's network.
+
+    Raises:
+        UnsupportedModelError: If no adapter fits it.
+    """
+    network = _uncompiled(model.get_model_object("diffusion_model"))
+    return find_adapter(network)(network)
 
 
 def find_binding(model: Any) -> CacheBinding | None:
@@ -189,6 +279,11 @@ def current_prompt() -> str | None:
     return None if context is None else str(context.prompt_id)
 
 
+def _warn(text: str) -> None:
+    if text:
+        log.warning(text)
+
+
 def _session(model_options: Any) -> CacheSession | None:
     session: CacheSession | None = (model_options or {}).get("transformer_options", {}).get(KEY)
     return session
@@ -197,6 +292,12 @@ def _session(model_options: Any) -> CacheSession | None:
 def _uncompiled(network: Any) -> Any:
     """Return the network behind torch.compile's wrapper, whose sub-modules are the ones that run."""
     return getattr(network, "_orig_mod", network)
+
+
+def picture_size(model: Any, latent: torch.Tensor) -> tuple[int, int]:
+    """Return width and height in pixels of what `latent` (B, C, ..., H, W) is or will become."""
+    scale = model.get_model_object("latent_format").spacial_downscale_ratio
+    return latent.shape[-1] * scale, latent.shape[-2] * scale
 
 
 def _is_compiled(network: Any, options: Any) -> bool:
@@ -223,7 +324,10 @@ def _lanes(base_model: Any, x: torch.Tensor, context: Any, control: Any, options
         tuple(getattr(context, "shape", ()))[1:],
     )
     shape = (x.shape[0] // len(branches), *x.shape[1:])
-    return [Lane(branch=b, variant=variant, shape=shape, dtype=x.dtype, device=x.device) for b in branches]
+    return [
+        Lane(branch=b, variant=variant, shape=shape, dtype=x.dtype, device=x.device, role=b[1])
+        for b in branches
+    ]
 
 
 def _frozen(value: Any) -> Hashable:

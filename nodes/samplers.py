@@ -57,11 +57,77 @@ CALLS_PER_STEP = {
 """Samplers with several calls in every step but the one that ends at sigma 0, which has one."""
 
 
+FRESH_NOISE = frozenset(
+    [
+        "euler_ancestral",
+        "euler_ancestral_cfg_pp",
+        "exp_heun_2_x0_sde",
+        "dpm_2_ancestral",
+        "dpmpp_2s_ancestral",
+        "dpmpp_2s_ancestral_cfg_pp",
+        "dpmpp_2m_sde",
+        "dpmpp_2m_sde_gpu",
+        "dpmpp_2m_sde_heun",
+        "dpmpp_2m_sde_heun_gpu",
+        "dpmpp_3m_sde",
+        "dpmpp_3m_sde_gpu",
+        "ddpm",
+        "lcm",
+        "res_multistep_ancestral",
+        "res_multistep_ancestral_cfg_pp",
+        "seeds_2",
+        "sa_solver",
+        "sa_solver_pece",
+    ]
+)
+"""Samplers that add new noise in every step, of which a reused feature knows nothing, and that were seen to drift."""
+
+AMPLIFYING = frozenset(
+    [
+        "euler_cfg_pp",
+        "dpmpp_2m_cfg_pp",
+        "res_multistep_cfg_pp",
+        "gradient_estimation_cfg_pp",
+        "lms",
+        "dpm_fast",
+        "ipndm",
+        "ipndm_v",
+        "unipc",
+        "unipc_bh2",
+    ]
+)
+"""Samplers without noise of their own that were seen to drift all the same."""
+
+WITHOUT_NOISE = " (eta 0)"
+"""What is added to the name of a sampler that would add noise and was told not to."""
+
+
 def sampler_name(sampler: Any) -> str:
     """Return a sampler's name as users know it, such as `heun`; the class name where it has no function."""
     function = getattr(sampler, "sampler_function", None)
-    name = getattr(function, "__name__", type(sampler).__name__)
-    return name.removeprefix("sample_")
+    name = getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_")
+    settings = getattr(sampler, "extra_options", {})
+    is_silent = settings.get("eta", 1.0) == 0 or settings.get("s_noise", 1.0) == 0
+    return name + WITHOUT_NOISE if name in FRESH_NOISE and is_silent else name
+
+
+def drift_warning(name: str) -> str:
+    """Return what to know of reuse with the sampler called `name`; nothing where there is nothing to say.
+
+    The tables are what was measured: docs/compatibility.md.
+    """
+    reasons = {
+        "adds new noise in every step, which reused features know nothing of": FRESH_NOISE,
+        "lets small changes of one step grow in the next": AMPLIFYING,
+    }
+    for reason, names in reasons.items():
+        if name in names:
+            return (
+                f"Feature Cache: the sampler '{name}' {reason}: the picture will differ more from the uncached one than "
+                "with other samplers. It may be as good; to come nearer, take 'euler', 'heun' or 'dpmpp_2m', a shorter "
+                "interval, or a narrower window from 'start_percent' to 'end_percent'."
+            )
+    return ""
 
 
 def call_steps(name: str, sigmas: Sequence[float]) -> tuple[int, ...] | None:
@@ -69,6 +135,7 @@ def call_steps(name: str, sigmas: Sequence[float]) -> tuple[int, ...] | None:
     num_steps = len(sigmas) - 1
     if num_steps < 1:
         return ()
+    name = name.removesuffix(WITHOUT_NOISE)
     if name in ONE_CALL_PER_STEP:
         return tuple(range(num_steps))
     if name not in CALLS_PER_STEP:

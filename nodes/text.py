@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..cache_core import CallReport, RunReport
-
-MEGABYTE = 1024 * 1024
+from .memory_text import megabytes, memory_facts
+from .samplers import drift_warning
 
 
 def one_line(report: RunReport) -> str:
@@ -13,7 +13,7 @@ def one_line(report: RunReport) -> str:
         f"{report.method}: computed {report.num_computed} of {report.num_computed + report.num_reused} features "
         f"({report.refresh_ratio:.0%}) in {len(report.calls)} calls, {report.call_seconds:.2f} s, "
         f"measured {report.measured_speedup:.2f}x, ideal {report.ideal_speedup:.2f}x, "
-        f"peak {report.peak_bytes / MEGABYTE:.1f} MB"
+        f"peak {megabytes(report.peak_bytes)}"
     )
 
 
@@ -37,6 +37,9 @@ def numbers(report: RunReport) -> dict[str, float]:
         "seconds": report.seconds,
         "peak_bytes": report.peak_bytes,
         "end_bytes": report.end_bytes,
+        "foreseen_bytes": report.foreseen_bytes,
+        "num_given_up": len(report.memory.given_up),
+        "num_non_finite": report.memory.num_non_finite,
     }
 
 
@@ -54,15 +57,20 @@ def facts(report: RunReport) -> list[tuple[str, str]]:
             f"{report.measured_speedup:.2f}x measured, {report.ideal_speedup:.2f}x ideal (model calls)",
         ),
         ("seconds", f"{report.call_seconds:.2f} in calls, {report.seconds:.2f} in the whole run"),
-        ("memory", f"{report.peak_bytes / MEGABYTE:.1f} MB at the peak, {report.end_bytes} bytes left"),
+        *memory_facts(report),
     ]
 
 
 def table(report: RunReport) -> str:
     """Return the figures of a run, then one row per call."""
     lines = [f"{name:<11}{value}" for name, value in facts(report)]
-    lines += ["", f"{'call':>4} {'step':>4} {'sigma':>7} {'seconds':>8} {'computed':>8} {'reused':>6}"]
-    return "\n".join([*lines, *map(_row, report.calls)])
+    notes = [*report.notes, *filter(None, [drift_warning(report.sampler) if report.num_reused else ""])]
+    lines += ["", *notes] if notes else []
+    is_dynamic = any(call.observed is not None for call in report.calls)
+    head = f"{'call':>4} {'step':>4} {'sigma':>7} {'seconds':>8} {'computed':>8} {'reused':>6}"
+    lines += ["", f"{head} {'change':>7}" if is_dynamic else head]
+    rows = [f"{_row(call)} {_change(call)}" if is_dynamic else _row(call) for call in report.calls]
+    return "\n".join([*lines, *rows])
 
 
 def _row(call: CallReport) -> str:
@@ -70,3 +78,8 @@ def _row(call: CallReport) -> str:
         f"{call.index:>4} {call.step:>4} {call.sigma:>7.4f} {call.seconds:>8.4f} "
         f"{sum(call.computed):>8} {sum(call.reused):>6}"
     )
+
+
+def _change(call: CallReport) -> str:
+    """Return the change of the indicator since the last call, as the threshold of a dynamic schedule sees it."""
+    return f"{'-' if call.observed is None else f'{call.observed:.4f}':>7}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,15 @@ for package in ("cache_core", "devtools"):
         _load(package)
 
 
+import real  # noqa: E402 - found through the path set above
+
 from devtools.server import Server  # noqa: E402 - devtools is loaded by its place just above
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of tests/matrix here: pytest asks only the top folder."""
+    parser.addoption("--matrix", action="store_true", help="every cell of tests/matrix, not only its core")
+    parser.addoption("--matrix-record", help="file to write the matrix's counts to")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,3 +99,32 @@ def server(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         host=host_path, python=Path(sys.executable), base=base, env=environment, checkout=ROOT
     ) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def host(host_path: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> real.Host:
+    """Return the loaded host with our pack in it."""
+    return real.load_host(host_path, root, tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def flux(host: real.Host) -> Any:
+    """Return a tiny Flux MODEL with random weights."""
+    return real.random_flux()
+
+
+@pytest.fixture
+def cached(host: real.Host) -> Callable[..., Any]:
+    """Return a function that does what the FeatureCache node does: `cached(model, method="fora", interval=2)`."""
+
+    def attach(model: Any, start_percent: float = 0.0, end_percent: float = 1.0, **method: Any) -> Any:
+        node = host.nodes["FeatureCache"]
+        return node.execute(model, {"method": "fora"} | method, start_percent, end_percent)[0]
+
+    return attach
+
+
+@pytest.fixture
+def report(host: real.Host) -> Callable[[Any], Any]:
+    """Return a function that gives the last report of a cached MODEL."""
+    return lambda model: host.module("nodes.host").find_binding(model).ledger.report

@@ -1,4 +1,4 @@
-"""Flux.1 and Flux.2: double-stream blocks, then single-stream blocks.
+"""Flux.1, Flux.2 and Chroma: double-stream blocks, then single-stream blocks.
 
 Shapes: B batch, N image tokens, M text tokens, D width. `img` is (B, N, D), `txt` (B, M, D); a single block's
 `x` is (B, M + N, D), text first. A double block has four branches (attention and MLP of image and text), a
@@ -7,85 +7,97 @@ single block one, because its attention and MLP leave through one projection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ..adapter import ADAPTERS, Adapter, Router, leaf, missing_parts
+from ..adapter import ADAPTERS, Router, leaf, missing_parts
+from ..blocks import Block, BlockAdapter
 from ..scope import Forward, ForwardPatch
-from ..streams import Stack, Streams, residual_patch
-from ..types import Level, Site
+from ..streams import Streams
+from ..types import Site
 
 ModulationDims = list[tuple[int, int, int]] | None
 """Token ranges with a modulation row of their own (start, end, row); the host makes them for reference images."""
 
 DOUBLE, SINGLE = "double_blocks", "single_blocks"
-PARTS = {DOUBLE: ("img_attn", "txt_attn", "img_mlp", "txt_mlp"), SINGLE: ("attn_mlp",)}
+LEAVES = {
+    DOUBLE: {
+        "img_attn": "img_attn.proj",
+        "txt_attn": "txt_attn.proj",
+        "img_mlp": "img_mlp",
+        "txt_mlp": "txt_mlp",
+    },
+    SINGLE: {"attn_mlp": "linear2"},
+}
+"""The parts of a block, and the sub-module whose output is the feature."""
+NORMS = {DOUBLE: ("img_norm1", "img_norm2", "txt_norm2"), SINGLE: ()}
 STREAMS = {DOUBLE: Streams(names=("img", "txt"), image="img"), SINGLE: Streams(names=("x",), image="x")}
-STACK_SITE = Site(level=Level.STACK, path="blocks", index=0, part="residual")
 
 
 @ADAPTERS.register
-class FluxAdapter(Adapter):
+class FluxAdapter(BlockAdapter):
     """Features of `comfy.ldm.flux.model.Flux`."""
 
     name = "flux"
-    classes = ("comfy.ldm.flux.model.Flux",)
+    classes: ClassVar[tuple[str, ...]] = ("comfy.ldm.flux.model.Flux",)
+    lists = (DOUBLE, SINGLE)
+    timestep_embedder: ClassVar[str | None] = "time_in"
 
     @classmethod
-    def check(cls, network: nn.Module) -> list[str]:
-        """Return what the network's blocks lack."""
-        lists = (DOUBLE, SINGLE)
-        faults = [
-            f"it has no list '{n}'" for n in lists if not isinstance(getattr(network, n, None), nn.ModuleList)
-        ]
-        if faults:
-            return faults
-        modules = {
-            DOUBLE: ("img_attn.proj", "txt_attn.proj", "img_mlp", "txt_mlp", "img_norm2", "txt_norm2"),
-            SINGLE: ("linear2",),
-        }
-        for path, index, block in _blocks(network):
-            faults += missing_parts(block, f"{path}.{index}", modules[path], (*STREAMS[path].names, "vec"))
-        return faults
+    def faults(cls, block: Block) -> list[str]:
+        """Return what a block lacks."""
+        modules = (*LEAVES[block.path].values(), *NORMS[block.path])
+        return missing_parts(block.module, str(block), modules, (*STREAMS[block.path].names, "vec"))
 
-    def block_sites(self, level: Level) -> tuple[Site, ...]:
-        """Return the sites of a level in the order they run."""
-        if level is Level.STACK:
-            return (STACK_SITE,)
-        return tuple(site for path, index, _ in _blocks(self.network) for site in _sites(level, path, index))
+    @property
+    def patch_size(self) -> int:
+        """Latent pixels along one edge of a token."""
+        return int(self.network.patch_size)  # type: ignore[arg-type]
 
-    def block_patches(self, level: Level, router: Router) -> Iterator[ForwardPatch]:
-        """Return the forward replacements that route one pass at `level` through `router`."""
-        blocks = list(_blocks(self.network))
-        stack = Stack(STACK_SITE, router)
-        for number, (path, index, block) in enumerate(blocks):
-            sites = _sites(level, path, index)
-            if level is Level.STACK:
-                yield stack.patch(block, STREAMS[path], first=number == 0, last=number == len(blocks) - 1)
-            elif level is Level.BLOCK:
-                yield residual_patch(block, sites[0], router, STREAMS[path])
-            elif path == DOUBLE:
-                yield from _double_patches(block, sites, router)
-            else:
-                yield from _single_patches(block, sites[0], router)
+    def streams(self, block: Block) -> Streams:
+        """Return the token streams that pass through a block."""
+        return STREAMS[block.path]
 
+    def parts(self, block: Block) -> tuple[str, ...]:
+        """Return the parts of a block at level MODULE."""
+        return tuple(LEAVES[block.path])
 
-def _blocks(network: nn.Module) -> Iterator[tuple[str, int, nn.Module]]:
-    for path in (DOUBLE, SINGLE):
-        for index, block in enumerate(network.get_submodule(path).children()):
-            yield path, index, block
+    def module_patches(
+        self, block: Block, sites: Mapping[str, Site], router: Router
+    ) -> Iterator[ForwardPatch]:
+        """Return the forward replacements of one block at level MODULE."""
+        for part, site in sites.items():
+            yield leaf(block.module.get_submodule(LEAVES[block.path][part]), site, router)
+        replay = _double if block.path == DOUBLE else _single
+        yield replay(block.module, sites, router)
+
+    def modulated_input(self, block: Block) -> Callable[..., Tensor]:
+        """Return a function that takes the block's arguments and makes the image tokens its attention sees."""
+        first = block.module
+
+        def read(
+            img: Tensor, txt: Tensor, vec: Any, *args: Any, modulation_dims_img: Any = None, **kwargs: Any
+        ) -> Tensor:
+            attn_mod, _ = first.img_mod(vec) if first.modulation else vec[0]
+            return _modulated(first.img_norm1(img), attn_mod, modulation_dims_img)
+
+        return read
 
 
-def _sites(level: Level, path: str, index: int) -> tuple[Site, ...]:
-    parts = PARTS[path] if level is Level.MODULE else ("residual",)
-    return tuple(Site(level=level, path=path, index=index, part=part) for part in parts)
+@ADAPTERS.register
+class ChromaAdapter(FluxAdapter):
+    """Features of `comfy.ldm.chroma.model.Chroma`: Flux's blocks, whose modulation one distilled network makes."""
+
+    name = "chroma"
+    classes = ("comfy.ldm.chroma.model.Chroma",)
+    timestep_embedder = None
 
 
-def _double_patches(block: Any, sites: tuple[Site, ...], router: Router) -> Iterator[ForwardPatch]:
-    img_attn, txt_attn, img_mlp, txt_mlp = sites
+def _double(block: Any, sites: Mapping[str, Site], router: Router) -> ForwardPatch:
+    img_attn, txt_attn, img_mlp, txt_mlp = sites.values()
 
     def wrap(original: Forward) -> Forward:
         def forward(
@@ -114,11 +126,7 @@ def _double_patches(block: Any, sites: tuple[Site, ...], router: Router) -> Iter
 
         return forward
 
-    yield leaf(block.img_attn.proj, img_attn, router)
-    yield leaf(block.txt_attn.proj, txt_attn, router)
-    yield leaf(block.img_mlp, img_mlp, router)
-    yield leaf(block.txt_mlp, txt_mlp, router)
-    yield ForwardPatch(block, wrap)
+    return ForwardPatch(block, wrap)
 
 
 class _Half:
@@ -138,7 +146,9 @@ class _Half:
         return stream
 
 
-def _single_patches(block: Any, site: Site, router: Router) -> Iterator[ForwardPatch]:
+def _single(block: Any, sites: Mapping[str, Site], router: Router) -> ForwardPatch:
+    (site,) = sites.values()
+
     def wrap(original: Forward) -> Forward:
         def forward(
             x: Tensor,
@@ -157,8 +167,7 @@ def _single_patches(block: Any, site: Site, router: Router) -> Iterator[ForwardP
 
         return forward
 
-    yield leaf(block.linear2, site, router)
-    yield ForwardPatch(block, wrap)
+    return ForwardPatch(block, wrap)
 
 
 def _gated(feature: Tensor, gate: Tensor, dims: ModulationDims) -> Tensor:

@@ -8,19 +8,18 @@ image-only attention (`attn2`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..adapter import ADAPTERS, Adapter, Router, leaf, missing_parts
+from ..adapter import ADAPTERS, Router, leaf, missing_parts
+from ..blocks import Block, BlockAdapter
 from ..scope import Forward, ForwardPatch
-from ..streams import Stack, Streams, residual_patch
-from ..types import Level, Site
+from ..streams import Streams
+from ..types import Site
 
-PATH = "joint_blocks"
-STACK_SITE = Site(level=Level.STACK, path=PATH, index=0, part="residual")
 LEAVES = {
     "txt_attn": "context_block.attn.proj",
     "txt_mlp": "context_block.mlp",
@@ -32,96 +31,78 @@ LEAVES = {
 
 
 @ADAPTERS.register
-class SD3Adapter(Adapter):
+class SD3Adapter(BlockAdapter):
     """Features of `OpenAISignatureMMDITWrapper`, the host's network for SD3 and SD3.5."""
 
     name = "sd3"
     classes = ("comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",)
+    lists = ("joint_blocks",)
+    timestep_embedder = "t_embedder"
 
     @classmethod
-    def check(cls, network: nn.Module) -> list[str]:
-        """Return what the network's blocks lack."""
-        if not isinstance(getattr(network, PATH, None), nn.ModuleList):
-            return [f"it has no list '{PATH}'"]
-        faults = []
-        for index, block in _blocks(network):
-            where = f"{PATH}.{index}"
-            faults += missing_parts(
-                block, where, ("context_block.attn", "x_block.attn.proj", "x_block.mlp"), ()
-            )
-            halves = (getattr(block, "context_block", None), getattr(block, "x_block", None))
-            if any(getattr(half, "scale_mod_only", True) for half in halves):
-                faults.append(f"{where} is modulated without shifts")
+    def faults(cls, block: Block) -> list[str]:
+        """Return what a block lacks."""
+        modules = ("context_block.attn", "x_block.attn.proj", "x_block.mlp", "x_block.norm1")
+        faults = missing_parts(block.module, str(block), modules, ())
+        halves = (getattr(block.module, name, None) for name in ("context_block", "x_block"))
+        if any(getattr(half, "scale_mod_only", True) for half in halves):
+            faults.append(f"{block} is modulated without shifts")
         return faults
 
-    def block_sites(self, level: Level) -> tuple[Site, ...]:
-        """Return the sites of a level in the order they run."""
-        if level is Level.STACK:
-            return (STACK_SITE,)
-        return tuple(
-            site for index, block in _blocks(self.network) for site in _sites(level, index, block).values()
-        )
+    @property
+    def patch_size(self) -> int:
+        """Latent pixels along one edge of a token."""
+        return int(self.network.x_embedder.patch_size[0])  # type: ignore[union-attr,index]
 
-    def block_patches(self, level: Level, router: Router) -> Iterator[ForwardPatch]:
-        """Return the forward replacements that route one pass at `level` through `router`."""
-        blocks = list(_blocks(self.network))
-        stack = Stack(STACK_SITE, router)
-        for index, block in blocks:
-            if level is Level.STACK:
-                yield stack.patch(block, _streams(block), first=index == 0, last=index == len(blocks) - 1)
-            elif level is Level.BLOCK:
-                yield residual_patch(block, _sites(level, index, block)["residual"], router, _streams(block))
-            else:
-                yield from _module_patches(block, _sites(level, index, block), router)
+    def streams(self, block: Block) -> Streams:
+        """Return the token streams that pass through a block."""
+        dropped = frozenset({"context"} if block.module.context_block.pre_only else ())
+        return Streams(names=("context", "x"), image="x", dropped=dropped)
 
+    def parts(self, block: Block) -> tuple[str, ...]:
+        """Return the parts of a block at level MODULE."""
+        text = () if block.module.context_block.pre_only else ("txt_attn", "txt_mlp")
+        dual = ("img_attn2",) if block.module.x_block.x_block_self_attn else ()
+        return (*text, "img_attn", *dual, "img_mlp")
 
-def _blocks(network: nn.Module) -> Iterator[tuple[int, Any]]:
-    yield from enumerate(network.get_submodule(PATH).children())
+    def module_patches(
+        self, block: Block, sites: Mapping[str, Site], router: Router
+    ) -> Iterator[ForwardPatch]:
+        """Return the forward replacements of one block at level MODULE."""
+        attention = tuple(site for part, site in sites.items() if "attn" in part)
+        text, image = block.module.context_block, block.module.x_block
 
+        def wrap(original: Forward) -> Forward:
+            def forward(context: Tensor, x: Tensor, c: Tensor, **kwargs: Any) -> Any:
+                if not router.is_reused(*attention):
+                    return router.timed(attention, lambda: original(context, x, c=c, **kwargs))
+                left = None if text.pre_only else _replay_text(text, context, c, sites, router)
+                return left, _replay_image(image, x, c, sites, router)
 
-def _streams(block: Any) -> Streams:
-    dropped = frozenset({"context"} if block.context_block.pre_only else ())
-    return Streams(names=("context", "x"), image="x", dropped=dropped)
+            return forward
 
+        for part, site in sites.items():
+            yield leaf(block.module.get_submodule(LEAVES[part]), site, router)
+        yield ForwardPatch(block.module, wrap)
 
-def _sites(level: Level, index: int, block: Any) -> dict[str, Site]:
-    if level is Level.BLOCK:
-        parts = ["residual"]
-    else:
-        text = () if block.context_block.pre_only else ("txt_attn", "txt_mlp")
-        dual = ("img_attn2",) if block.x_block.x_block_self_attn else ()
-        parts = [*text, "img_attn", *dual, "img_mlp"]
-    return {part: Site(level=level, path=PATH, index=index, part=part) for part in parts}
+    def modulated_input(self, block: Block) -> Callable[..., Tensor]:
+        """Return a function that takes the block's arguments and makes the image tokens its attention sees."""
+        half = block.module.x_block
 
+        def read(context: Tensor, x: Tensor, c: Tensor, **kwargs: Any) -> Tensor:
+            shift, scale, *_ = half.adaLN_modulation(c).unsqueeze(1).split(x.shape[-1], dim=-1)
+            return torch.addcmul(shift, half.norm1(x), 1 + scale)
 
-def _module_patches(block: Any, sites: dict[str, Site], router: Router) -> Iterator[ForwardPatch]:
-    attention = tuple(site for part, site in sites.items() if "attn" in part)
-
-    def wrap(original: Forward) -> Forward:
-        def forward(context: Tensor, x: Tensor, c: Tensor, **kwargs: Any) -> Any:
-            if not router.is_reused(*attention):
-                return router.timed(attention, lambda: original(context, x, c=c, **kwargs))
-            text = (
-                None
-                if block.context_block.pre_only
-                else _replay_text(block.context_block, context, c, sites, router)
-            )
-            return text, _replay_image(block.x_block, x, c, sites, router)
-
-        return forward
-
-    for part, site in sites.items():
-        yield leaf(block.get_submodule(LEAVES[part]), site, router)
-    yield ForwardPatch(block, wrap)
+        return read
 
 
-def _replay_text(half: Any, context: Tensor, c: Tensor, sites: dict[str, Site], router: Router) -> Tensor:
+def _replay_text(half: Any, context: Tensor, c: Tensor, sites: Mapping[str, Site], router: Router) -> Tensor:
     _, _, gate_attn, *mlp_mods = half.adaLN_modulation(c).chunk(6, dim=1)
     context = context + gate_attn.unsqueeze(1) * router.recall(sites["txt_attn"])[0]
     return _replay_mlp(half, context, mlp_mods, sites["txt_mlp"], router)
 
 
-def _replay_image(half: Any, x: Tensor, c: Tensor, sites: dict[str, Site], router: Router) -> Tensor:
+def _replay_image(half: Any, x: Tensor, c: Tensor, sites: Mapping[str, Site], router: Router) -> Tensor:
     dual = "img_attn2" in sites
     mods = half.adaLN_modulation(c).chunk(9 if dual else 6, dim=1)
     gated = mods[2].unsqueeze(1) * router.recall(sites["img_attn"])[0]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, cast
 from torch import Tensor
 
 from ..policy import POLICIES, Config, Evidence, Policy, setting
-from ..types import Action, Call, History, Level, Site
+from ..types import Action, Call, History, Level, Site, Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Fora(Policy):
         action = Action.COMPUTE if self._is_full(call) else Action.REUSE
         return dict.fromkeys(evidence.sites, action)
 
-    def estimate(self, history: History, call: Call) -> Tensor:
+    def estimate(self, history: History, target: Target) -> Tensor:
         """Return a copy of the newest snapshot."""
         return history[-1].value.clone()
 

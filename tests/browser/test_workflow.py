@@ -88,6 +88,11 @@ def test_widgets_follow_the_method(page: Any, root: Path) -> None:
         "method.level": "module",
         "start_percent": 0,
         "end_percent": 1,
+        "cache_device": "same as model",
+        "cache_dtype": "same as model",
+        "memory_budget_mb": 0,
+        "artefact": "none",
+        "made_for": "",
     }
 
 
@@ -102,6 +107,22 @@ def test_saved_graph_is_the_file(page: Any, root: Path) -> None:
     for node, content in _nodes(shipped).items():
         assert _nodes(saved)[node] == content
     assert _links(saved) == _links(shipped)
+
+
+def test_the_name_of_a_file_that_is_missing_is_kept(page: Any, root: Path, tmp_path: Path) -> None:
+    """A shared workflow whose artefact the receiver lacks: opened and saved again, it still names the file."""
+    graph = json.loads((root / "workflows" / "flux_how_much_faster.json").read_text(encoding="utf-8"))
+    node = next(node for node in graph["nodes"] if node["type"] == "FeatureCache")
+    node["type"] = node["properties"]["Node name for S&R"] = "L2CRouterLoader"
+    node["inputs"] = [entry for entry in node["inputs"] if entry["name"] == "model"]
+    node["widgets_values"] = ["gone.safetensors", "from file", 0, 1]
+    (tmp_path / "shared.json").write_text(json.dumps(graph), encoding="utf-8")
+    _load(page, tmp_path / "shared.json")
+    found = "() => window.app.graph.nodes.find(n => n.type === 'L2CRouterLoader')"
+    widgets = page.evaluate(f"{found}.widgets.map(w => [w.name, w.value])")
+    assert dict(map(tuple, widgets))["artefact"] == "gone.safetensors"
+    saved = page.evaluate("() => window.app.graph.serialize()")
+    assert _nodes(saved)[node["id"]][1][0] == "gone.safetensors"
 
 
 def _nodes(graph: dict[str, Any]) -> dict[int, tuple[Any, ...]]:

@@ -15,7 +15,9 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/artefacts.md",
     "docs/how_it_works.md",
+    "docs/compatibility.md",
     "docs/decisions.md",
     "workflows/README.md",
 ]

@@ -40,7 +40,7 @@ def test_errors_name_field_value_and_bound(settings: dict[str, object], text: st
 @pytest.mark.parametrize("name", list(POLICIES))
 def test_every_method_says_what_it_is(name: str) -> None:
     policy = POLICIES[name]
-    assert policy.title and policy.source and policy.memory >= 1
+    assert policy.title and policy.source and policy(policy.config_type()).memory >= 1
     assert all(details.help.endswith(".") for _, details in policy.config_type.settings())
     assert isinstance(policy(policy.config_type()).level, Level)
     policy.config_type(**policy.strictest)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import toy
 
-from cache_core import CallReport, RunReport
+from cache_core import CallReport, MemoryReport, RunReport
 from cache_core.clock import Span
 
 
@@ -32,7 +32,7 @@ def _report(calls: list[CallReport], **changes: Any) -> RunReport:
         "total_work": 0.0,
         "saved_work": 0.0,
     }
-    return RunReport(**(facts | {"seconds": 9.0, "peak_bytes": 0, "end_bytes": 0} | changes))
+    return RunReport(**(facts | {"seconds": 9.0, "memory": MemoryReport()} | changes))
 
 
 def test_ratios_are_counts_and_seconds() -> None:
@@ -116,6 +116,6 @@ def test_report_holds_no_tensor() -> None:
     session, network = toy.open_session(toy.fora()), toy.ToyDiT()
     toy.call(session, network, torch.ones(1, 1), [toy.lane()])
     report = session.close(seconds=1.0)
-    values = [getattr(report, name) for name in report.__slots__]
-    values += [getattr(call, name) for call in report.calls for name in call.__slots__]
-    assert all(isinstance(value, str | int | float | tuple) for value in values)
+    parts = [report, report.memory, *report.calls]
+    values = [getattr(part, name) for part in parts for name in part.__slots__]
+    assert all(isinstance(value, str | int | float | tuple | MemoryReport | None) for value in values)

@@ -87,9 +87,13 @@ def test_a_lane_that_becomes_ambiguous_is_forgotten() -> None:
 
 
 def test_reuse_that_is_not_allowed_computes() -> None:
-    session, network = toy.open_session(toy.fora(interval=2, anchor="start")), toy.ToyDiT()
-    toy.call(session, network, ONE, [toy.lane()])
-    assert toy.call(session, network, TEN, [toy.lane()], allowed=False).item() == 90
+    policy, network = toy.fora(interval=2, anchor="start"), toy.ToyDiT()
+    session = toy.open_session(policy, reuse_from=0.8, reuse_to=0.6)
+    toy.call(session, network, ONE, [toy.lane()], sigma=0.9)
+    assert toy.call(session, network, TEN, [toy.lane()], sigma=0.81).item() == 90
+    toy.call(session, network, TEN, [toy.lane()], sigma=0.59)
+    assert network.num_runs == 6
+    toy.call(session, network, TEN, [toy.lane()], sigma=0.8)
 
 
 def test_features_that_branches_cannot_share_are_refused() -> None:
@@ -148,6 +152,10 @@ class _LeakyAdapter(cache_core.Adapter):
     @classmethod
     def check(cls, network: nn.Module) -> list[str]:
         return []
+
+    @property
+    def patch_size(self) -> int:
+        return 1
 
     def block_sites(self, level: Level) -> tuple[Site, ...]:
         return (_Leaky.site,)

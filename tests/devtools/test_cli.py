@@ -24,6 +24,12 @@ def test_the_zoo_gets_its_own_arguments() -> None:
     assert options.rest == ["flux", "--minutes", "5"]
 
 
+def test_a_benchmark_gets_its_own_arguments() -> None:
+    options = cli.parse(["bench", "overhead", "--rounds", "3"])
+    assert options.what == "overhead"
+    assert options.rest == ["--rounds", "3"]
+
+
 @pytest.mark.parametrize(
     "arguments", [["tset"], [], ["test", "--quik"], ["setup", "--host-version", "9.9.9"]]
 )

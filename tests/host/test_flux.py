@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import oracle
+import partial
 import pytest
 import real
 import torch
 
 STEPS = 6
 FULL = set(range(0, STEPS, 2))
-
-
-def _parts_policy(host: real.Host, parts: set[str]) -> Any:
-    """Return a policy that reuses only some parts of a block, in every second call."""
-    core = host.module("cache_core")
-    fora = core.POLICIES["fora"]
-
-    class SomeParts(fora):  # type: ignore[misc,valid-type]
-        def plan(self, call: Any, evidence: Any) -> Mapping[Any, Any]:
-            reuse = {site for site in evidence.sites if site.part in parts and call.index not in FULL}
-            return {s: core.Action.REUSE if s in reuse else core.Action.COMPUTE for s in evidence.sites}
-
-    return SomeParts(fora.config_type(level="module"))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +29,9 @@ def _parts_policy(host: real.Host, parts: set[str]) -> Any:
 )
 def test_any_mix_of_branches_equals_the_oracle(host: real.Host, flux: Any, parts: set[str]) -> None:
     binding = host.module("nodes.host")
-    model = binding.attach(flux, binding.CacheBinding(_parts_policy(host, parts), 0.0, 1.0))
+    model = binding.attach(
+        flux, binding.CacheBinding(partial.some_parts(host.module("cache_core"), parts, FULL), 0.0, 1.0)
+    )
     actual = real.sample(model, steps=STEPS, cfg=4.0)
     with oracle.replayed("flux", real.network_of(flux), "module", FULL, parts):
         expected = real.sample(flux, steps=STEPS, cfg=4.0)

@@ -43,6 +43,26 @@ def test_interval_one_gives_the_uncached_picture(comfy: Comfy, prompt: Prompt) -
     assert not np.array_equal(cached, uncached)
 
 
+def _with_teacache(prompt: Prompt, **inputs: object) -> Prompt:
+    """Return a copy with TeaCache Threshold in the place of the cache node."""
+    node = node_of(prompt, "FeatureCache")
+    values = {"indicator": "teacache", "indicator.threshold": 1.0, "indicator.coefficients": "auto"}
+    window = {"model": prompt[node]["inputs"]["model"], "start_percent": 0.0, "end_percent": 1.0}
+    return prompt | {node: {"class_type": "TeaCacheThreshold", "inputs": window | values | inputs}}
+
+
+def test_teacache_threshold_samples_and_reports(comfy: Comfy, prompt: Prompt) -> None:
+    done = comfy.run(_with_teacache(with_inputs(prompt, "KSampler", seed=17)))
+    shown = done.outputs[node_of(prompt, "FeatureCacheReport")]
+    assert "coefficients=identity (not calibrated for this model)" in shown["text"][0]
+    assert 2 / 6 <= _report(prompt, done)["refresh_ratio"] < 1
+
+
+def test_a_missing_file_of_coefficients_is_named_before_anything_runs(comfy: Comfy, prompt: Prompt) -> None:
+    with pytest.raises(ComfyError, match=r"'gone.safetensors' is not here. It was made for: Flux, 28 steps"):
+        comfy.run(_with_teacache(prompt, artefact="gone.safetensors", made_for="Flux, 28 steps"))
+
+
 def test_report_of_samples_from_the_executors_cache_says_so(comfy: Comfy, prompt: Prompt) -> None:
     seeded = with_inputs(prompt, "KSampler", seed=13)
     report = node_of(prompt, "FeatureCacheReport")

@@ -42,6 +42,75 @@ def replayed(
             handle.remove()
 
 
+@contextmanager
+def residuals(family: str, network: Any) -> Iterator[list[list[list[torch.Tensor]]]]:
+    """Give what every block of every pass adds to its streams: by pass, block and stream, a tensor (B, N, D)."""
+    calls: list[list[list[torch.Tensor]]] = []
+    handles = [network.register_forward_pre_hook(lambda module, args: calls.append([]))]
+    for block in blocks(family, network):
+        entered: list[torch.Tensor] = []
+
+        def before(module: nn.Module, args: Any, kwargs: Any, entered: list[torch.Tensor] = entered) -> None:
+            entered[:] = [stream.clone() for stream in _streams(args, kwargs)]
+
+        def after(module: nn.Module, args: Any, output: Any, entered: list[torch.Tensor] = entered) -> None:
+            left = output if isinstance(output, tuple) else (output,)
+            calls[-1].append([o - e for o, e in zip(left, entered, strict=True) if o is not None])
+
+        handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(block.register_forward_hook(after))
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def block_schedule(family: str, network: Any, compute: torch.Tensor) -> Iterator[None]:
+    """Make every block hand back what it last added, in every pass for which its entry of `compute` (T, S) is false."""
+    counters = [_Counter({step for step, full in enumerate(column) if full}) for column in compute.T.tolist()]
+    handles = [network.register_forward_pre_hook(counter.next_call) for counter in counters]
+    for block, counter in zip(blocks(family, network), counters, strict=True):
+        handles += _residual(block, counter)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def without_residuals(network: Any, full_calls: set[int]) -> Iterator[None]:
+    """Make every block of a Flux hand back what it got, in every call that is not in `full_calls`."""
+    counter = _Counter(full_calls)
+    handles = [network.register_forward_pre_hook(counter.next_call)]
+    for block in blocks("flux", network):
+        entered: list[torch.Tensor] = []
+
+        def before(module: nn.Module, args: Any, kwargs: Any, entered: list[torch.Tensor] = entered) -> None:
+            entered[:] = [stream.clone() for stream in _streams(args, kwargs)]
+
+        def after(module: nn.Module, args: Any, output: Any, entered: list[torch.Tensor] = entered) -> Any:
+            if counter.full:
+                return output
+            return tuple(entered) if isinstance(output, tuple) else entered[0]
+
+        handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(block.register_forward_hook(after))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def blocks(family: str, network: Any) -> list[nn.Module]:
+    """Return the blocks of a network in the order they run."""
+    lists = {"flux": ("double_blocks", "single_blocks"), "sd3": ("joint_blocks",), "pixart": ("blocks",)}
+    return [block for name in lists[family] for block in getattr(network, name)]
+
+
 class _Counter:
     """Counts network passes; one pass is one call, because the branches come in one batch."""
 
@@ -158,4 +227,4 @@ def _pixart(network: Any, level: str, counter: _Counter, parts: set[str] | None)
     return [_output(getattr(b, n), counter) for b in blocks for n in names if parts is None or n in parts]
 
 
-ORACLES = {"flux": _flux, "sd3": _sd3, "pixart": _pixart}
+ORACLES = {"flux": _flux, "chroma": _flux, "sd3": _sd3, "pixart": _pixart}

@@ -48,6 +48,40 @@ FLUX2_CHANGES = {
     "txt_ids_dims": [3],
 }
 
+CHROMA_CONFIG = {
+    "image_model": "chroma",
+    "in_channels": 64,
+    "out_channels": 64,
+    "patch_size": 2,
+    "context_in_dim": 48,
+    "hidden_size": 128,
+    "mlp_ratio": 4.0,
+    "num_heads": 1,
+    "depth": 2,
+    "depth_single_blocks": 3,
+    "axes_dim": [16, 56, 56],
+    "theta": 10000,
+    "qkv_bias": True,
+    "in_dim": 64,
+    "out_dim": 128,
+    "hidden_dim": 64,
+    "n_layers": 2,
+    "txt_ids_dims": [],
+    "vec_in_dim": None,
+}
+
+PIXART_CONFIG = {
+    "image_model": "pixart_sigma",
+    "hidden_size": 64,
+    "num_heads": 2,
+    "depth": 3,
+    "patch_size": 2,
+    "in_channels": 4,
+    "caption_channels": 48,
+    "model_max_length": 8,
+    "micro_condition": False,
+}
+
 
 @dataclass(frozen=True)
 class Host:
@@ -118,23 +152,23 @@ def random_sd3(seed: int = 0) -> Any:
 
 def random_pixart(seed: int = 0) -> Any:
     """Return the MODEL of a tiny PixArt-sigma, narrower than the loader allows, in the host's own class."""
-    import comfy.model_management
-    import comfy.model_patcher
     import comfy.supported_models
 
-    config = comfy.supported_models.PixArtSigma(
-        {
-            "image_model": "pixart_sigma",
-            "hidden_size": 64,
-            "num_heads": 2,
-            "depth": 3,
-            "patch_size": 2,
-            "in_channels": 4,
-            "caption_channels": 48,
-            "model_max_length": 8,
-            "micro_condition": False,
-        }
-    )
+    return _build(comfy.supported_models.PixArtSigma, PIXART_CONFIG, seed)
+
+
+def random_chroma(seed: int = 0) -> Any:
+    """Return the MODEL of a tiny Chroma: Flux's blocks, whose modulation one network makes from the timestep."""
+    import comfy.supported_models
+
+    return _build(comfy.supported_models.Chroma, CHROMA_CONFIG, seed)
+
+
+def _build(kind: type, unet_config: dict[str, Any], seed: int) -> Any:
+    """Return the MODEL of a network narrower than the host's loader allows."""
+    import comfy.model_patcher
+
+    config = kind(dict(unet_config))
     config.set_inference_dtype(torch.float32, None)
     base = config.get_model({}, "")
     base.diffusion_model.load_state_dict(_weights(base.diffusion_model, seed))

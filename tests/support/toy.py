@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import dynamic
 import torch
 from torch import Tensor, nn
 
@@ -67,6 +68,10 @@ class ToyAdapter(cache_core.Adapter):
     def check(cls, network: nn.Module) -> list[str]:
         return [] if hasattr(network, "blocks") else ["it has no list 'blocks'"]
 
+    @property
+    def patch_size(self) -> int:
+        return 1
+
     def block_sites(self, level: Level) -> tuple[Site, ...]:
         blocks: Any = self.network.blocks
         return tuple(Site(level=level, path="blocks", index=i, part="mlp") for i in range(len(blocks)))
@@ -87,19 +92,23 @@ def lane(name: str = "cond", **changes: Any) -> Lane:
     return Lane(branch=name, **(parts | changes))
 
 
-def open_session(policy: cache_core.Policy, steps: int = 4) -> cache_core.CacheSession:
+def open_session(policy: cache_core.Policy, steps: int = 4, **options: Any) -> cache_core.CacheSession:
     """Return a session on a schedule of `steps` equal steps with one call each."""
     sigmas = tuple(1 - i / steps for i in range(steps + 1))
-    run = cache_core.Run(sigmas=sigmas, sampler="toy", call_steps=tuple(range(steps)))
+    run = cache_core.Run(sigmas=sigmas, sampler="toy", call_steps=tuple(range(steps)), **options)
     return cache_core.CacheSession(policy, run, torch.device("cpu"))
 
 
 def call(
-    session: cache_core.CacheSession, network: nn.Module, x: Tensor, lanes: Sequence[Lane], **options: Any
+    session: cache_core.CacheSession,
+    network: nn.Module,
+    x: Tensor,
+    lanes: Sequence[Lane],
+    sigma: float = 0.5,
 ) -> Tensor:
     """Make one call of one pass and return the network's output."""
     with (
-        session.open_call(0.5, **options),
+        session.open_call(sigma),
         session.open_pass(network, lanes) as opened,
         cache_core.scoped_forwards(opened.patches),
     ):
@@ -111,3 +120,11 @@ def fora(**settings: Any) -> cache_core.Policy:
     """Return a FORA policy."""
     policy = cache_core.POLICIES["fora"]
     return policy(policy.config_type(**settings))
+
+
+Threshold, FromComputed = dynamic.threshold_types(cache_core)
+
+
+def threshold(cls: Any = Threshold, **settings: Any) -> Any:
+    """Return a dynamic policy that looks at the network's input."""
+    return cls(cls.config_type(**settings))

@@ -8,7 +8,7 @@ import pytest
 import torch
 import toy
 
-from cache_core import Action, Call, Evidence, Level, Run, Snapshot
+from cache_core import Action, Call, Evidence, Level, Run, Snapshot, Target
 
 SITES = toy.ToyAdapter(toy.ToyDiT()).sites(Level.MODULE)
 
@@ -43,7 +43,7 @@ def test_unknown_length_anchors_at_the_start_and_computes_the_last_step() -> Non
 def test_estimate_is_a_copy_of_the_newest() -> None:
     call = Call(index=0, step=0, sigma=1.0, run=Run(sigmas=(1.0, 0.0)))
     history = (Snapshot(call=call, value=torch.zeros(1)), Snapshot(call=call, value=torch.ones(1)))
-    estimate = toy.fora().estimate(history, call)
+    estimate = toy.fora().estimate(history, Target(call=call, site=SITES[0], stream=0))
     estimate.add_(1)
     assert (estimate.item(), history[-1].value.item()) == (2, 1)
 

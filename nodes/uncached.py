@@ -1,0 +1,85 @@
+"""Samples a MODEL as the host's KSampler node does: what a calibration looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+
+SAMPLERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SAMPLERS)
+SCHEDULERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SCHEDULERS)
+
+Conditioning = list[Any]
+"""As the host passes it: a list of prompts that act together, each with its options."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KSamplerSettings:
+    """The widgets of a KSampler."""
+
+    steps: int
+    cfg: float
+    sampler: str
+    scheduler: str
+    denoise: float = 1.0
+
+
+def noise_levels(model: Any, settings: KSamplerSettings) -> tuple[float, ...]:
+    """Return the schedule that the settings mean for `model`, noisiest first."""
+    sampler = comfy.samplers.KSampler(
+        model,
+        steps=settings.steps,
+        device=model.load_device,
+        sampler=settings.sampler,
+        scheduler=settings.scheduler,
+        denoise=settings.denoise,
+        model_options=model.model_options,
+    )
+    return tuple(sampler.sigmas.tolist())
+
+
+def fitting(model: Any, latent: dict[str, Any]) -> Any:
+    """Return the samples of a LATENT, an empty one with as many channels as `model` has."""
+    # The host's function takes the ratios from that version on in which its nodes put them into the latent.
+    known = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+    ratios = {name: latent[name] for name in known if name in latent}
+    return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **ratios)
+
+
+def sample(
+    model: Any,
+    settings: KSamplerSettings,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: dict[str, Any],
+    seed: int,
+    on_step: Callable[[], None],
+) -> None:
+    """Sample once, and forget the result; `on_step` is called after every step."""
+    picture = fitting(model, latent)
+    comfy.sample.sample(
+        model,
+        comfy.sample.prepare_noise(picture, seed, latent.get("batch_index")),
+        settings.steps,
+        settings.cfg,
+        settings.sampler,
+        settings.scheduler,
+        positive,
+        negative,
+        picture,
+        denoise=settings.denoise,
+        noise_mask=latent.get("noise_mask"),
+        callback=lambda *args: on_step(),
+        disable_pbar=True,
+        seed=seed,
+    )
+
+
+def progress(total: int) -> Callable[[], None]:
+    """Return a function that advances the executing node's bar by one of `total`."""
+    bar = comfy.utils.ProgressBar(total)
+    return lambda: bar.update(1)
