@@ -25,8 +25,8 @@ folder_paths.add_model_folder_path(FOLDER, str(SHIPPED))
 
 
 def artefact_names(kinds: Collection[Kind] = ()) -> list[str]:
-    """Return the names of the artefact files there are: all, or those of this pack's format that are of `kinds`."""
-    names = [name for name in folder_paths.get_filename_list(FOLDER) if Path(name).suffix in SUFFIXES]
+    """Return the sorted names of the artefact files there are: all, or those of this pack's format of `kinds`."""
+    names = sorted(name for name in folder_paths.get_filename_list(FOLDER) if Path(name).suffix in SUFFIXES)
     return [name for name in names if not kinds or _kind(name) in kinds]
 
 

@@ -25,6 +25,8 @@ from .widgets import (
 
 log = logging.getLogger("cache_core")
 
+KINDS = (Kind.COEFFICIENTS,)
+
 
 class TeaCacheThreshold(io.ComfyNode):
     """Compute a step only when what goes into the blocks has changed enough since the last computed one."""
@@ -55,7 +57,7 @@ class TeaCacheThreshold(io.ComfyNode):
                 *window_inputs(),
                 io.Combo.Input(
                     "artefact",
-                    options=[NO_FILE, *artefact_names()],
+                    options=[NO_FILE, *artefact_names(KINDS)],
                     default=NO_FILE,
                     optional=True,
                     tooltip="Of 'teacache': a file with coefficients that Feature Cache Calibrate made for this model; it takes the "
@@ -123,7 +125,7 @@ class TeaCacheThreshold(io.ComfyNode):
 
 def _teacache(values: dict[str, Any], fitted: Artefact | None, adapter: Adapter) -> Policy:
     """Return TeaCache with the polynomial of the file, of the chosen name, or of the model where that is 'auto'."""
-    if fitted is not None and (fitted.kind is not Kind.COEFFICIENTS or fitted.method != "teacache"):
+    if fitted is not None and (fitted.kind not in KINDS or fitted.method != "teacache"):
         raise ArtefactError(
             f"The artefact {fitted} is of {fitted.describe()}. This node takes TeaCache's coefficients: choose another "
             f"file, or '{NO_FILE}'."

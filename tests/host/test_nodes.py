@@ -50,7 +50,7 @@ def test_unknown_family_is_refused_before_sampling(
     flux.add_object_patch("diffusion_model", torch.nn.Linear(1, 1))
     with pytest.raises(
         ValueError,
-        match=r"No cache for the network 'torch.nn.*Linear'. Supported families: flux, pixart, sd3\.",
+        match=r"No cache for the network 'torch.nn.*Linear'. Supported families: chroma, flux, pixart, sd3\.",
     ):
         cached(flux)
 
