@@ -105,7 +105,11 @@ WITHOUT_NOISE = " (eta 0)"
 def sampler_name(sampler: Any) -> str:
     """Return a sampler's name as users know it, such as `heun`; the class name where it has no function."""
     function = getattr(sampler, "sampler_function", None)
-    name = getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").removesuffix("_function")
+    name = (
+        getattr(function, "__name__", type(sampler).__name__)
+        .removeprefix("sample_")
+        .removesuffix("_function")
+    )
     settings = getattr(sampler, "extra_options", {})
     is_silent = settings.get("eta", 1.0) == 0 or settings.get("s_noise", 1.0) == 0
     return name + WITHOUT_NOISE if name in FRESH_NOISE and is_silent else name
