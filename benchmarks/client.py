@@ -60,6 +60,10 @@ class Comfy:
         info: dict[str, Any] = self._get("/object_info")
         return info
 
+    def version(self) -> str:
+        """Return the version of ComfyUI."""
+        return str(self._get("/system_stats")["system"]["comfyui_version"])
+
     def to_prompt(self, workflow: dict[str, Any], tools_python: Path) -> Prompt:
         """Return the prompt for a workflow as the browser saves it; `tools_python` has comfy-cli.
 

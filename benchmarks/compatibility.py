@@ -55,6 +55,11 @@ SLOWER = """\
 * A prompt that begins in the middle of a run, a patch that another node puts in, a changed size: computed once, reused
   from then on; the other branches are not disturbed.
 * Context windows: each window is a lane of its own, so memory grows with their number.
+* ComfyUI's multi-GPU split (0.24.1 and later): the passes of a call are queued one after the other, in ComfyUI's own order
+  without threads, so that a call has one decision; devices overlap as far as their work is only queued. Held by tests with
+  two CPU devices, not run on two GPUs.
+* At level `model` a reused call runs no layer: the stop button takes effect in the next call that does, and a preview
+  shows nothing new in between.
 * Samplers that do not say how many calls they will make (`dpm_fast`, `dpm_adaptive`, `heunpp2`, `uni_pc`, `uni_pc_bh2`):
   intervals are counted from the start of the run, and calls of its last step are computed.
 * Patches for U-Nets (`PerturbedAttentionGuidance`) change nothing in these models, with and without a cache."""
@@ -64,8 +69,9 @@ WARNED = """\
 
 PSNR in dB of decoded pictures against the uncached ones of the same seed, mean of two captions: FORA, interval 2 in the
 middle half of 20 steps, `simple` schedule, cfg 4 (1.5 for `cfg_pp`), on the zoo's trained models. The bound is 30 dB.
-Samplers marked *warns* are the ones that miss it, or missed it with other captions: a run that reuses anything with them
-says so once, in the log and in the report. An ancestral sampler with `eta` 0 adds no noise and does not warn."""
+Samplers marked *warns* are the ones that miss it on one of the models, or missed it with other captions: a run that reuses
+anything with them says so once, in the log and in the report. An ancestral sampler with `eta` 0 adds no noise and does not
+warn. `-` was not measured."""
 
 
 def pages() -> dict[Path, str]:

@@ -11,16 +11,14 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import torch
-from client import Comfy, ComfyError, Executed, Prompt
-from comparison import Measured, Row, Variant, row_of, side_by_side, table
-from graphs import node_of, with_inputs, without_cache
-from tqdm import tqdm
+from client import Comfy, ComfyError, Prompt
+from comparison import Row, row_of, side_by_side, table
+from graphs import with_inputs, without_cache
+from paired import Paired, caption_node, jobs_of
 from zoo.mapping import MappingError, to_zoo
 
 WORKFLOW = Path(__file__).resolve().parent.parent / "workflows" / "flux_how_much_faster.json"
@@ -30,87 +28,21 @@ CAPTIONS = (
 )
 """Prompts beside the workflow's own."""
 SEEDS = (1, 2, 3, 4)
-WARM_UP_SEEDS = (1001, 1002, 1003, 1004)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A caption and a seed."""
-
-    caption: str
-    seed: int
-
-
-class Demo:
-    """Runs variants of one prompt job by job, so that what is compared was measured side by side."""
+class Demo(Paired):
+    """The variants of the shipped workflow's prompt."""
 
     def __init__(self, server: Comfy, prompt: Prompt) -> None:
         """Measure variants of `prompt` on `server`."""
-        self._server = server
         self._prompt = prompt
-        self.uncached = without_cache(prompt)
-        self.steps = int(prompt[node_of(prompt, "KSampler")]["inputs"]["steps"])
-        self.captions = (str(prompt[self._positive()]["inputs"]["caption"]), *CAPTIONS)
+        self.captions = (str(prompt[caption_node(prompt)]["inputs"]["caption"]), *CAPTIONS)
         # Pictures show the first seed of every caption, so those jobs come first.
-        self.jobs = [Job(caption, seed) for seed in SEEDS for caption in self.captions]
+        super().__init__(server, without_cache(prompt), jobs_of(self.captions, SEEDS))
 
     def cached(self, interval: int) -> Prompt:
         """Return the prompt with FORA at an interval."""
         return with_inputs(self._prompt, "FeatureCache", method__interval=interval)
-
-    def steps_as_long_as(self, cached: Prompt) -> int:
-        """Return how many uncached steps take as long as `cached`; loads the models and warms every path up."""
-        seconds: list[tuple[float, float]] = []
-        for seed in WARM_UP_SEEDS:
-            job = Job(self.captions[0], seed)
-            seconds.append((self._run(self.uncached, job)[1], self._run(cached, job)[1]))
-        share = median(mine / full for full, mine in seconds[1:])
-        return max(1, min(self.steps, round(self.steps * share)))
-
-    def fewer_steps(self, steps: int) -> Prompt:
-        """Return the prompt without a cache, at another number of steps."""
-        return with_inputs(self.uncached, "KSampler", steps=steps)
-
-    def measure(self, prompts: dict[str, Prompt]) -> list[Variant]:
-        """Run every job with every prompt; the first prompt makes the references."""
-        runs: dict[str, list[Measured]] = {name: [] for name in prompts}
-        with tqdm(
-            total=len(self.jobs) * len(prompts), desc="sampling", file=sys.stdout, mininterval=2
-        ) as bar:
-            for job in self.jobs:
-                reference: tuple[Any, float] | None = None
-                for name, prompt in prompts.items():
-                    picture, seconds, report = self._run(prompt, job)
-                    reference = reference or (picture, seconds)
-                    runs[name].append(Measured(picture, reference[0], seconds, reference[1], report))
-                    bar.update()
-        return [Variant(name, done, self._work(prompts[name])) for name, done in runs.items()]
-
-    def _work(self, prompt: Prompt) -> float:
-        return int(prompt[node_of(prompt, "KSampler")]["inputs"]["steps"]) / self.steps
-
-    def _run(self, prompt: Prompt, job: Job) -> tuple[Any, float, dict[str, float] | None]:
-        posted = with_inputs(prompt, "KSampler", seed=job.seed)
-        posted[self._positive()]["inputs"]["caption"] = job.caption
-        done = self._server.run(posted)
-        picture = self._server.image(done, node_of(prompt, "SaveImage"))
-        return picture, done.seconds["KSampler"], _report(done)
-
-    def _positive(self) -> str:
-        """Return the caption node of the positive prompt, also where a guidance node stands between."""
-        node = str(self._prompt[node_of(self._prompt, "KSampler")]["inputs"]["positive"][0])
-        while "caption" not in self._prompt[node]["inputs"]:
-            node = str(self._prompt[node]["inputs"]["conditioning"][0])
-        return node
-
-
-def _report(done: Executed) -> dict[str, float] | None:
-    shown = [
-        output["feature_cache_report"][0]
-        for output in done.outputs.values()
-        if "feature_cache_report" in output
-    ]
-    return shown[0] if shown else None
 
 
 def show(server: Comfy, tools_python: Path, output: Path, record: Path | None = None) -> None:

@@ -1,6 +1,7 @@
 """Writes what the documentation takes from measurements and from the code: `python dev.py docs`.
 
-The README's table comes from docs/results/demo.json; a method's page from its docstring, its settings and that file.
+The README's table comes from docs/results/demo.json; a method's page from its docstring, its settings and its rows in
+docs/results/methods_*.json.
 """
 
 from __future__ import annotations
@@ -10,13 +11,23 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import compatibility
+from quality.tables import Record, method_block, read_studies
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORD = ROOT / "docs" / "results" / "demo.json"
+RESULTS = ROOT / "docs" / "results"
+RECORD = RESULTS / "demo.json"
+
+
+EXPLAINED = """\
+On the zoo's small models: 20 Euler steps, cfg 4, against the uncached run of the same seed; `python dev.py bench methods`,
+with all measures in [methods, measured](../results/methods.md). *refresh* is computed over all site evaluations, *cost* the
+same weighted by measured time, *time* a picture's time over the uncached run's. PSNR has its 95 % interval over the seeds. A cache
+is worth it where it is nearer to the uncached picture than fewer steps of equal cost: bold where it is, beyond the interval."""
 
 
 def pages(record: dict[str, Any]) -> dict[Path, str]:
@@ -25,31 +36,31 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
     readme = ROOT / "README.md"
     found = {readme: _with_block(readme.read_text(encoding="utf-8"), "demo", _measured(record))}
     found |= compatibility.pages()
+    studies = read_studies(RESULTS)
     for name in core.POLICIES:
         policy = core.POLICIES[name]
         if policy.__module__.startswith("cache_core."):
-            found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(policy, record)
+            found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(policy, studies)
     for name in core.CORRECTIONS:
-        found[ROOT / "docs" / "methods" / f"{name}.md"] = correction_page(core, core.CORRECTIONS[name])
+        found[ROOT / "docs" / "methods" / f"{name}.md"] = correction_page(
+            core, core.CORRECTIONS[name], studies
+        )
     return found
 
 
-def correction_page(core: Any, correction: Any) -> str:
+def correction_page(core: Any, correction: Any, studies: Sequence[Record]) -> str:
     """Return the page of one correction: its docstring, settings, and memory on top of a method that keeps one snapshot."""
     fora = core.POLICIES["fora"]
     made = correction(fora(fora.config_type()), correction.config_type())
     memory = (
         f"{made.memory} snapshot{'s' if made.memory > 1 else ''} of every site and branch, until the run ends"
     )
-    return (
-        "\n\n".join([*_about(correction), "## Memory", f"{memory}, or as many as the method in front keeps."])
-        + "\n"
-    )
+    parts = [*_about(correction), "## Memory", f"{memory}, or as many as the method in front keeps."]
+    return "\n\n".join([*parts, *_rows_of(correction.name, studies)]) + "\n"
 
 
-def method_page(policy: Any, record: dict[str, Any]) -> str:
+def method_page(policy: Any, studies: Sequence[Record]) -> str:
     """Return the page of one method: its docstring, settings, memory and measured rows."""
-    rows = [row for row in record["rows"] if row["name"].startswith(policy.title)]
     made = policy(policy.config_type())
     looks = (
         "" if made.indicator is None else " Also what the schedule looks at: the first branch's, of one call."
@@ -58,10 +69,17 @@ def method_page(policy: Any, record: dict[str, Any]) -> str:
         *_about(policy),
         "## Memory",
         f"{made.memory} snapshot{'s' if made.memory > 1 else ''} of every site and branch, until the run ends.{looks}",
-        "## Measured",
-        _measured(record, rows + [row for row in record["rows"] if row not in rows]),
+        *_rows_of(policy.name, studies),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _rows_of(name: str, studies: Sequence[Record]) -> list[str]:
+    """Return the measured part of a page: the method's rows and fewer steps of about the same cost, by family."""
+    block = method_block(studies, name)
+    if not block:
+        return ["## Measured", "Nothing yet: `python dev.py bench methods` measures it."]
+    return ["## Measured", EXPLAINED, block]
 
 
 def _about(policy: Any) -> list[str]:
@@ -80,10 +98,10 @@ def _setting(item: Any, details: Any) -> str:
     return f"| `{item.name}` | `{item.default}` | {details.help} |"
 
 
-def _measured(record: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> str:
+def _measured(record: dict[str, Any]) -> str:
     """Return the table of a record, and under it what it was measured on."""
     head = "| | seconds | measured | ideal | refresh ratio | cost ratio | PSNR dB | relative error |"
-    lines = [head, "|---|--:|--:|--:|--:|--:|--:|--:|", *map(_line, rows or record["rows"])]
+    lines = [head, "|---|--:|--:|--:|--:|--:|--:|--:|", *map(_line, record["rows"])]
     return "\n".join(lines) + (
         f"\n\nWritten by `{record['command']}` on {record['machine']}, Python {record['python']}, torch {record['torch']}: "
         f"the shipped tiny Flux, 20 Euler steps, cfg 4, median of {record['pairs']} pairs. Seconds are the sampler node's; "

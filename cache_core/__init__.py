@@ -1,6 +1,6 @@
 """Feature caching for Diffusion Transformers: importable without ComfyUI, readable beside the papers."""
 
-from . import adapters, calibration, policies
+from . import adapters, calibration, policies, training
 from .adapter import ADAPTERS, Adapter, Router, find_adapter
 from .artefact import Architecture, Artefact, Kind, Sampling
 from .artefact_file import read_artefact, read_kind, unused_path, write_artefact
@@ -25,6 +25,7 @@ from .residence import Residence
 from .scope import ForwardPatch, scoped_forwards
 from .session import CacheSession, Pass
 from .store import FeatureStore, MemoryReport
+from .training.method import TRAININGS
 from .types import (
     Action,
     Call,
@@ -46,6 +47,7 @@ __all__ = [
     "CALIBRATIONS",
     "CORRECTIONS",
     "POLICIES",
+    "TRAININGS",
     "Action",
     "Adapter",
     "Architecture",
@@ -107,6 +109,7 @@ __all__ = [
     "read_kind",
     "scoped_forwards",
     "setting",
+    "training",
     "unused_path",
     "write_artefact",
 ]

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from .adapter import Adapter, Observer, Router, after, before
-from .scope import ForwardPatch
+from .scope import ForwardPatch, uncompiled
 from .streams import Stack, Streams, first_residual, residual_patch
 from .types import Indicator, Level, Site
 
@@ -141,7 +141,7 @@ class BlockAdapter(Adapter):
 
 def _blocks(network: nn.Module, lists: tuple[str, ...]) -> tuple[Block, ...]:
     return tuple(
-        Block(path, index, module)
+        Block(path, index, uncompiled(module))
         for path in lists
         for index, module in enumerate(network.get_submodule(path).children())
     )

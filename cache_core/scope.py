@@ -21,6 +21,11 @@ class ForwardPatch:
     wrap: Callable[[Forward], Forward]
 
 
+def uncompiled(module: Any) -> Any:
+    """Return the module behind torch.compile's wrapper: its sub-modules are the ones that run."""
+    return getattr(module, "_orig_mod", module)
+
+
 @contextmanager
 def scoped_forwards(patches: Iterable[ForwardPatch], *, compiled: bool = False) -> Iterator[None]:
     """Replace the forwards of `patches` inside the `with` block and restore exactly what was there.

@@ -87,6 +87,7 @@ class Run:
         sigmas: The schedule, noisiest first; one more entry than there are steps.
         sampler: Name of the sampler, for the report.
         call_steps: The step of each call the sampler will make, or None where that is not known beforehand.
+        call_sigmas: Noise level of each of those calls where the schedule says it; empty where only the call itself does.
         flow: Whether sigma mixes picture and noise, x = (1 - sigma) * x0 + sigma * noise, as in Flux and SD3; else
             it is the noise added to the picture, which the network sees scaled to unit variance, as in PixArt.
         reuse_from: Highest sigma at which anything may be reused.
@@ -98,6 +99,7 @@ class Run:
     sigmas: tuple[float, ...]
     sampler: str = "unknown"
     call_steps: tuple[int, ...] | None = None
+    call_sigmas: tuple[float, ...] = ()
     flow: bool = True
     reuse_from: float = math.inf
     reuse_to: float = -math.inf

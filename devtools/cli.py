@@ -58,6 +58,10 @@ def parser() -> argparse.ArgumentParser:
     bench = _add(subs, "bench", commands.bench, "measure; the benchmark's own arguments follow")
     bench.add_argument("what", choices=tuple(commands.BENCHMARKS), help="which benchmark")
     bench.add_argument("program", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
+    train = _add(
+        subs, "train-router", commands.train_router, "train a router for a model; its own arguments after --"
+    )
+    train.add_argument("--processes", type=int, default=1, help="one per device (default: %(default)s)")
     _add(subs, "docs", commands.docs, "write the pages that are made from measurements and from the code")
     _add(subs, "info", commands.info, "what is where, versions, disk used")
     _add(subs, "clean", commands.clean, "remove what setup made (with --host-version: that one only)")

@@ -83,7 +83,13 @@ def serve(options: Namespace) -> int:
         return server.wait()
 
 
-ZOO_PROGRAMS = {"train": "train", "evaluate": "evaluate", "sheets": "sheets", "workflows": "write_workflows"}
+ZOO_PROGRAMS = {
+    "train": "train",
+    "evaluate": "evaluate",
+    "sheets": "sheets",
+    "artefacts": "write_artefacts",
+    "workflows": "write_workflows",
+}
 """The zoo's commands and the modules that carry them out."""
 
 
@@ -98,8 +104,10 @@ def zoo(options: Namespace) -> int:
     return subprocess.run(argv, check=False, cwd=benchmarks, env=checks.environment(ready, place)).returncode
 
 
-BENCHMARKS = {"overhead": "overhead"}
+BENCHMARKS = {"overhead": "overhead", "methods": "bench_methods", "server": "bench_server"}
 """The benchmarks and the modules that carry them out."""
+SERVED = frozenset({"server"})
+"""Those that run against a ComfyUI server of ours."""
 
 
 def bench(options: Namespace) -> int:
@@ -108,7 +116,23 @@ def bench(options: Namespace) -> int:
     script = place.checkout / "benchmarks" / f"{BENCHMARKS[options.what]}.py"
     _require_file(script)
     ready = _ready(options, place)
-    argv = [str(ready.host.python), str(script), *options.rest]
+    argv, env = [str(ready.host.python), str(script)], checks.environment(ready, place)
+    if options.what not in SERVED:
+        return subprocess.run([*argv, *options.rest], check=False, env=env).returncode
+    on_cpu = Namespace(port=None, gpu=False)
+    with _temporary_base(place) as base, _server(ready, place, base, on_cpu) as server:
+        argv += ["--server", server.url, "--log", str(server.log)]
+        return subprocess.run([*argv, *options.rest], check=False, env=env).returncode
+
+
+def train_router(options: Namespace) -> int:
+    """Trains a router without a server, in one process or several."""
+    place = layout(options.cache_dir)
+    script = place.checkout / "benchmarks" / "train_router.py"
+    _require_file(script)
+    ready = _ready(options, place)
+    crew = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}"]
+    argv = [str(ready.host.python), *(crew if options.processes > 1 else []), str(script), *options.rest]
     return subprocess.run(argv, check=False, env=checks.environment(ready, place)).returncode
 
 

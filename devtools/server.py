@@ -34,7 +34,8 @@ _SHARED_VAE, _SD3_VAE = "zoo_vae_16ch.safetensors", "zoo_vae_16ch_sd3.safetensor
 _SD3_LATENT_FORMAT = {"vae_scale": 1.5305, "vae_shift": 0.0609}
 """The zoo's Flux and SD3 share an autoencoder; the file in the repository speaks Flux's latent format."""
 
-_FOLDERS = ("models/diffusion_models", "models/vae", "custom_nodes", "input", "output", "temp", "user")
+_MODELS = ("models/diffusion_models", "models/vae", "models/feature_cache")
+_FOLDERS = (*_MODELS, "custom_nodes", "input", "output", "temp", "user")
 
 
 def free_port() -> int:
@@ -69,7 +70,7 @@ def require_free_port(port: int) -> None:
 
 
 def prepare_base(base: Path, checkout: Path) -> None:
-    """Fills a ComfyUI base folder: its sub-folders, links to our two packs and to the zoo's checkpoints.
+    """Fills a ComfyUI base folder: its sub-folders, links to our two packs and to the zoo's checkpoints and artefacts.
 
     The autoencoder that Flux and SD3 share is there a second time, in SD3's latent format. Files and links of an
     earlier run are renewed; anything else in the folder is left alone.
@@ -87,13 +88,18 @@ def prepare_base(base: Path, checkout: Path) -> None:
         if source.is_dir():
             link_folder(source, link)
     for checkpoint in sorted((zoo / "checkpoints").glob("*.safetensors")):
-        kind = "vae" if "vae" in checkpoint.name else "diffusion_models"
-        link = base / "models" / kind / checkpoint.name
-        remove(link)
-        link_file(checkpoint, link)
+        _link_model(checkpoint, base, "vae" if "vae" in checkpoint.name else "diffusion_models")
+    for artefact in sorted((zoo / "artefacts").glob("*.safetensors")):
+        _link_model(artefact, base, "feature_cache")
     shared = zoo / "checkpoints" / _SHARED_VAE
     if shared.is_file():
         copy_with_scalars(shared, base / "models" / "vae" / _SD3_VAE, _SD3_LATENT_FORMAT)
+
+
+def _link_model(file: Path, base: Path, kind: str) -> None:
+    link = base / "models" / kind / file.name
+    remove(link)
+    link_file(file, link)
 
 
 def remove_link(link: Path) -> None:

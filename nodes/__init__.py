@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .cache_report import FeatureCacheReport
+from .cache_router_trainer import CacheRouterTrainer
 from .calibrate import FeatureCacheCalibrate
 from .error_optimizer import ErrorOptimizer
 from .feature_cache import FeatureCache
@@ -12,6 +13,7 @@ from .l2c_router_loader import L2CRouterLoader
 from .teacache_threshold import TeaCacheThreshold
 
 NODES: tuple[type[io.ComfyNode], ...] = (
+    CacheRouterTrainer,
     ErrorOptimizer,
     FeatureCache,
     FeatureCacheCalibrate,

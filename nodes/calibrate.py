@@ -22,9 +22,10 @@ from ..cache_core import (
 )
 from .artefact_files import save_folder
 from .chart_picture import draw
-from .host import CacheBinding, adapter_of, attach, picture_size
+from .host import CacheBinding, adapter_of, attach
 from .memory_text import megabytes
 from .progress import show_on_sampler
+from .runs import picture_size
 from .uncached import (
     SAMPLERS,
     SCHEDULERS,

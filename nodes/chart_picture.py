@@ -31,6 +31,11 @@ def draw(charts: Sequence[Chart], title: str, text: str) -> torch.Tensor:
     return torch.from_numpy(np.asarray(whole, dtype=np.float32) / 255.0)[None]
 
 
+def image_of(picture: torch.Tensor) -> Image.Image:
+    """Return a picture (1, height, width, 3) in [0, 1] as Pillow has it, for a preview."""
+    return Image.fromarray((picture[0].numpy() * 255.0).round().astype(np.uint8))
+
+
 def _chart(chart: Chart) -> Image.Image:
     return _heat_map(chart) if isinstance(chart, HeatMap) else _Plot(chart).paint()
 

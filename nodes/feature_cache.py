@@ -21,7 +21,7 @@ from .widgets import (
     window_inputs,
 )
 
-METHODS = ["fora", "block_caching"]
+METHODS = ["fora", "block_caching", "step_list"]
 KINDS = (Kind.PROFILE,)
 """What files the methods take."""
 

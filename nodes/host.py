@@ -1,21 +1,18 @@
-"""The only file that knows ModelPatcher, its wrappers and transformer_options.
+"""Binds a policy to a MODEL: the only file that knows ModelPatcher and its wrappers.
 
-Four wrappers on a cloned MODEL bind a policy to the host. OUTER_SAMPLE gives every sampling run a new session
-and drops it whatever happens; PREPARE_SAMPLING asks for the memory it will hold; PREDICT_NOISE opens a call; APPLY_MODEL, through which every model family passes,
-installs the adapter's forward replacements for the length of one pass.
+Four wrappers on a cloned MODEL do it. OUTER_SAMPLE gives every sampling run a new session and drops it whatever
+happens; PREPARE_SAMPLING asks for the memory it will hold; PREDICT_NOISE opens a call; APPLY_MODEL, through which every
+model family passes, installs the adapter's forward replacements for the length of one pass.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.model_patcher
-import comfy.model_sampling
-import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_execution.utils import get_executing_context
@@ -25,31 +22,28 @@ from ..cache_core import (
     CacheConflictError,
     CacheSession,
     Footprint,
-    Lane,
     Policy,
     Probe,
     Recording,
     Residence,
-    Run,
     RunReport,
     find_adapter,
     foresee,
     scoped_forwards,
 )
+from .compiled import UNCOMPILED, is_compiled, uncompiled
 from .conflicts import refuse_conflicts
+from .devices import one_after_the_other
+from .lanes import lanes_of
 from .memory import branches, with_room
 from .memory_text import budget_warning, non_finite_warning
 from .progress import show_on_sampler
-from .samplers import call_steps, drift_warning, sampler_name
+from .runs import run_of
+from .samplers import drift_warning
 from .text import one_line, so_far
 
 KEY = "feature_cache"
 """Our key in transformer_options and among the wrappers."""
-
-COMPILE_KEY = "torch.compile"
-"""The host's key for the wrapper that puts a compiled network in place, inside or outside of ours."""
-
-UNCOMPILED = "Feature Cache: the cached blocks run uncompiled, torch.compile only serves what is around them."
 
 log = logging.getLogger("cache_core")
 
@@ -101,7 +95,7 @@ class CacheBinding:
         guider = executor.class_obj
         options = guider.model_options
         self.refuse_conflicts(options["transformer_options"].get("wrappers", {}), options)
-        run = self._run(guider, noise, sampler_name(sampler), tuple(sigmas.tolist()))
+        run = run_of(guider, noise, sampler, sigmas, (self.start_percent, self.end_percent))
         device = torch.device(guider.model_patcher.load_device)
         foreseen = self._foreseen(guider, noise.shape, device)
         session = CacheSession(self.policy, run, device, self.residence, foreseen, self.probe)
@@ -142,8 +136,8 @@ class CacheBinding:
         if session is None:
             return executor(x, timestep, model_options, seed)
         _, reused_before = session.recorder.counts
-        with session.open_call(float(timestep.max())):
-            output = executor(x, timestep, model_options, seed)
+        with session.open_call(_sigma(session, timestep)), one_after_the_other(model_options, x) as options:
+            output = executor(x, timestep, options, seed)
         computed, reused = session.recorder.counts
         if reused and not reused_before:
             _warn(drift_warning(session.run.sampler))
@@ -169,12 +163,12 @@ class CacheBinding:
         if session is None or session.call is None or not options.get("uuids"):
             return executor(*arguments, **kwargs)
         network = executor.class_obj.diffusion_model
-        lanes = _lanes(executor.class_obj, x, c_crossattn, control, options)
-        compiled = _is_compiled(network, options)
+        lanes = lanes_of(executor.class_obj, x, c_crossattn, control, options)
+        compiled = is_compiled(network, options["wrappers"][WrappersMP.APPLY_MODEL])
         if compiled and session.call.index == 0:
             log.warning(UNCOMPILED)
         with (
-            session.open_pass(_uncompiled(network), lanes) as opened,
+            session.open_pass(uncompiled(network), lanes) as opened,
             scoped_forwards(opened.patches, compiled=compiled),
         ):
             return executor(*arguments, **kwargs)
@@ -191,24 +185,6 @@ class CacheBinding:
     def _foreseen(self, guider: Any, latent_shape: Any, device: torch.device) -> Footprint:
         adapter = adapter_of(guider.model_patcher)
         return foresee(adapter, self.policy, self.residence, branches(guider, latent_shape), device)
-
-    def _run(self, guider: Any, noise: torch.Tensor, name: str, sigmas: tuple[float, ...]) -> Run:
-        model_sampling = guider.model_patcher.get_model_object("model_sampling")
-        start, end = (
-            float(model_sampling.percent_to_sigma(p)) for p in (self.start_percent, self.end_percent)
-        )
-        return Run(
-            sigmas=sigmas,
-            sampler=name,
-            call_steps=call_steps(name, sigmas),
-            flow=isinstance(model_sampling, comfy.model_sampling.CONST),
-            # The host's own ends are finite stand-ins for no limit.
-            reuse_from=math.inf if self.start_percent <= 0 else start,
-            reuse_to=-math.inf if self.end_percent >= 1 else end,
-            # A guider of another class may mix more than two predictions, and then has no one scale.
-            cfg=guider.cfg if type(guider) is comfy.samplers.CFGGuider else None,
-            size=picture_size(guider.model_patcher, noise),
-        )
 
 
 def attach(model: Any, binding: CacheBinding) -> Any:
@@ -260,7 +236,7 @@ def adapter_of(model: Any) -> Adapter:
     Raises:
         UnsupportedModelError: If no adapter fits it.
     """
-    network = _uncompiled(model.get_model_object("diffusion_model"))
+    network = uncompiled(model.get_model_object("diffusion_model"))
     return find_adapter(network)(network)
 
 
@@ -289,51 +265,12 @@ def _session(model_options: Any) -> CacheSession | None:
     return session
 
 
-def _uncompiled(network: Any) -> Any:
-    """Return the network behind torch.compile's wrapper, whose sub-modules are the ones that run."""
-    return getattr(network, "_orig_mod", network)
+def _sigma(session: CacheSession, timestep: torch.Tensor) -> float:
+    """Return the noise level of the call that begins, without waiting for the device where the schedule says it.
 
-
-def picture_size(model: Any, latent: torch.Tensor) -> tuple[int, int]:
-    """Return width and height in pixels of what `latent` (B, C, ..., H, W) is or will become."""
-    scale = model.get_model_object("latent_format").spacial_downscale_ratio
-    return latent.shape[-1] * scale, latent.shape[-2] * scale
-
-
-def _is_compiled(network: Any, options: Any) -> bool:
-    return network is not _uncompiled(network) or COMPILE_KEY in options["wrappers"][WrappersMP.APPLY_MODEL]
-
-
-def _lanes(base_model: Any, x: torch.Tensor, context: Any, control: Any, options: Any) -> list[Lane]:
-    """Return the lane of every branch in the batch.
-
-    An area and its complement share a uuid, so the index among the host's conditioning lists goes with it.
+    The first call is read: nothing is under way that would be waited for, and some samplers shift it.
     """
-    branches = list(zip(options["uuids"], options["cond_or_uncond"], strict=True))
-    window = getattr(options.get("context_window"), "index_list", None)
-    variant = (
-        id(base_model),
-        _frozen(
-            {
-                name: options.get(name)
-                for name in ("patches", "patches_replace", "optimized_attention_override")
-            }
-        ),
-        _frozen(window),
-        control is not None,
-        tuple(getattr(context, "shape", ()))[1:],
-    )
-    shape = (x.shape[0] // len(branches), *x.shape[1:])
-    return [
-        Lane(branch=b, variant=variant, shape=shape, dtype=x.dtype, device=x.device, role=b[1])
-        for b in branches
-    ]
-
-
-def _frozen(value: Any) -> Hashable:
-    """Return a hashable stand-in for nested options; functions stand for themselves, so a new one is a new lane."""
-    if isinstance(value, dict):
-        return frozenset((key, _frozen(item)) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return tuple(map(_frozen, value))
-    return value if isinstance(value, Hashable) else id(value)
+    index, known = session.planner.num_calls, session.run.call_sigmas
+    if 0 < index < len(known):
+        return known[index]
+    return float(timestep.max())

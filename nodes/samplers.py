@@ -65,6 +65,8 @@ FRESH_NOISE = frozenset(
         "dpm_2_ancestral",
         "dpmpp_2s_ancestral",
         "dpmpp_2s_ancestral_cfg_pp",
+        "dpmpp_sde",
+        "dpmpp_sde_gpu",
         "dpmpp_2m_sde",
         "dpmpp_2m_sde_gpu",
         "dpmpp_2m_sde_heun",
@@ -76,6 +78,7 @@ FRESH_NOISE = frozenset(
         "res_multistep_ancestral",
         "res_multistep_ancestral_cfg_pp",
         "seeds_2",
+        "seeds_3",
         "sa_solver",
         "sa_solver_pece",
     ]
@@ -113,6 +116,19 @@ def sampler_name(sampler: Any) -> str:
     settings = getattr(sampler, "extra_options", {})
     is_silent = settings.get("eta", 1.0) == 0 or settings.get("s_noise", 1.0) == 0
     return name + WITHOUT_NOISE if name in FRESH_NOISE and is_silent else name
+
+
+def call_sigmas(sampler: Any, sigmas: Sequence[float]) -> tuple[float, ...]:
+    """Return the noise level of every call where each step has one, at the step's own; else nothing.
+
+    Only the host's functions are known so well, and only without churn, which raises a step's noise level. The first
+    call may lie a little lower: some samplers shift it where its share of the picture is zero.
+    """
+    function = getattr(sampler, "sampler_function", None)
+    is_hosts = getattr(function, "__module__", "") == "comfy.k_diffusion.sampling"
+    is_churned = getattr(sampler, "extra_options", {}).get("s_churn", 0.0) > 0.0
+    name = sampler_name(sampler).removesuffix(WITHOUT_NOISE)
+    return tuple(sigmas[:-1]) if is_hosts and not is_churned and name in ONE_CALL_PER_STEP else ()
 
 
 def drift_warning(name: str) -> str:

@@ -25,7 +25,7 @@ from .widgets import (
 
 log = logging.getLogger("cache_core")
 
-KINDS = (Kind.COEFFICIENTS,)
+KINDS = (Kind.COEFFICIENTS, Kind.RATIOS)
 
 
 class TeaCacheThreshold(io.ComfyNode):
@@ -61,7 +61,7 @@ class TeaCacheThreshold(io.ComfyNode):
                     default=NO_FILE,
                     optional=True,
                     tooltip="Of 'teacache': a file with coefficients that Feature Cache Calibrate made for this model; it takes the "
-                    "place of 'coefficients'.",
+                    "place of 'coefficients'. Of 'magcache': a file with the model's ratios.",
                 ),
                 *memory_inputs(),
                 io.String.Input(
@@ -125,7 +125,7 @@ class TeaCacheThreshold(io.ComfyNode):
 
 def _teacache(values: dict[str, Any], fitted: Artefact | None, adapter: Adapter) -> Policy:
     """Return TeaCache with the polynomial of the file, of the chosen name, or of the model where that is 'auto'."""
-    if fitted is not None and (fitted.kind not in KINDS or fitted.method != "teacache"):
+    if fitted is not None and (fitted.kind is not Kind.COEFFICIENTS or fitted.method != "teacache"):
         raise ArtefactError(
             f"The artefact {fitted} is of {fitted.describe()}. This node takes TeaCache's coefficients: choose another "
             f"file, or '{NO_FILE}'."
@@ -141,18 +141,44 @@ def _teacache(values: dict[str, Any], fitted: Artefact | None, adapter: Adapter)
 
 
 def _seacache(values: dict[str, Any], fitted: Artefact | None, adapter: Adapter) -> Policy:
-    if fitted is not None:
-        raise ConfigError(
-            f"'artefact' is {fitted}, but the indicator 'seacache' takes no coefficients. Set it to '{NO_FILE}'."
-        )
+    _refuse_file("seacache", fitted)
     return _policy("seacache", threshold=values["threshold"], beta=values["beta"])
+
+
+def _first_block(values: dict[str, Any], fitted: Artefact | None, adapter: Adapter) -> Policy:
+    _refuse_file("first_block", fitted)
+    names = ("threshold", "warmup", "max_consecutive")
+    return _policy("first_block", **{name: values[name] for name in names})
+
+
+def _magcache(values: dict[str, Any], fitted: Artefact | None, adapter: Adapter) -> Policy:
+    """Return MagCache with the ratios of the file, or of the chosen name."""
+    if fitted is not None and fitted.kind is not Kind.RATIOS:
+        raise ArtefactError(
+            f"The artefact {fitted} is of {fitted.describe()}. The indicator 'magcache' takes ratios: choose another file, "
+            f"or '{NO_FILE}'."
+        )
+    names = ("threshold", "retention", "max_consecutive", "ratios")
+    return _policy("magcache", **{name: values[name] for name in names}, measured=fitted)
+
+
+def _refuse_file(indicator: str, file: Artefact | None) -> None:
+    if file is not None:
+        raise ConfigError(
+            f"'artefact' is {file}, but the indicator '{indicator}' takes no file. Set it to '{NO_FILE}'."
+        )
 
 
 def _policy(name: str, **settings: Any) -> Policy:
     return POLICIES[name](POLICIES[name].config_type(**settings))
 
 
-INDICATORS = {"teacache": _teacache, "seacache": _seacache}
+INDICATORS = {
+    "teacache": _teacache,
+    "seacache": _seacache,
+    "first_block": _first_block,
+    "magcache": _magcache,
+}
 
 
 def _indicator_input() -> Any:
@@ -166,13 +192,16 @@ def _indicator_input() -> Any:
     options = [
         method_option("teacache", _threshold_input("teacache"), coefficients),
         method_option("seacache", _threshold_input("seacache")),
+        method_option("first_block", _threshold_input("first_block")),
+        method_option("magcache", _threshold_input("magcache")),
     ]
     return io.DynamicCombo.Input(
         "indicator",
         options=options,
         tooltip="What the threshold is compared with. 'teacache' is the change of the first block's modulated input, rescaled by "
         "coefficients that belong to a model (arXiv:2411.19108). 'seacache' filters noise out of the same input and needs no "
-        "coefficients (arXiv:2602.18993): begin with it on SD3 and PixArt.",
+        "coefficients (arXiv:2602.18993): begin with it on SD3 and PixArt. 'first_block' runs the first block and compares its "
+        "residual (First Block Cache); 'magcache' follows a table of how the residual's magnitude drifts (arXiv:2506.09045).",
     )
 
 

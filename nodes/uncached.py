@@ -83,3 +83,13 @@ def progress(total: int) -> Callable[[], None]:
     """Return a function that advances the executing node's bar by one of `total`."""
     bar = comfy.utils.ProgressBar(total)
     return lambda: bar.update(1)
+
+
+def live_progress(total: int) -> Callable[[int, Any], None]:
+    """Return a function that sets the executing node's bar to a number of `total` and shows a picture there, or None."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def show(value: int, picture: Any) -> None:
+        bar.update_absolute(value, total, None if picture is None else ("JPEG", picture, None))
+
+    return show

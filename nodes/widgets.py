@@ -13,6 +13,7 @@ from ..cache_core import (
     CALIBRATIONS,
     CORRECTIONS,
     POLICIES,
+    TRAININGS,
     Artefact,
     Config,
     ConfigError,
@@ -51,6 +52,34 @@ def calibration_input(names: list[str]) -> Any:
     options = [io.DynamicCombo.Option(name, _widgets(CALIBRATIONS[name].config_type)) for name in names]
     titles = "; ".join(f"'{name}' makes {CALIBRATIONS[name].title}" for name in names)
     return io.DynamicCombo.Input("what", options=options, tooltip=f"What to calibrate. {titles}.")
+
+
+def training_input(names: list[str]) -> Any:
+    """Return the combo that offers the trainings `names`, each with the widgets of its own settings."""
+    options = [io.DynamicCombo.Option(name, _widgets(TRAININGS[name].config_type)) for name in names]
+    titles = "; ".join(f"'{name}' makes {TRAININGS[name].title} ({TRAININGS[name].source})" for name in names)
+    return io.DynamicCombo.Input("method", options=options, tooltip=f"What to train. {titles}.")
+
+
+def training_config(values: Mapping[str, Any], artefact: Artefact | None) -> Config:
+    """Return the settings of a training for the values of its combo and the file chosen beside it.
+
+    Raises:
+        CacheError: If the training is unknown.
+        ConfigError: If a setting is out of its bounds, a file is missing, or one is given for nothing.
+    """
+    config_type = TRAININGS[values["method"]].config_type
+    fields = [item.name for item, details in config_type.settings() if details.kinds]
+    if fields and artefact is None:
+        raise ConfigError(
+            f"'{values['method']}' needs a change profile, and 'profile' is '{NO_FILE}'. Make one with the node Feature Cache "
+            "Calibrate, at the settings that you train with."
+        )
+    if not fields and artefact is not None:
+        raise ConfigError(
+            f"'profile' is {artefact}, but '{values['method']}' takes none. Set it to '{NO_FILE}'."
+        )
+    return config_type(**_given(config_type, values), **dict.fromkeys(fields, artefact))
 
 
 def make_policy(values: Mapping[str, Any], artefact: Artefact | None = None) -> Policy:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from metrics.classifier import CHECKPOINT as CLASSIFIER
+from metrics.crew import do_all
 from metrics.study import crew
 from metrics.study.cells import SAMPLERS, STEPS, Cell, grid
 from metrics.study.jobs import GRID_BATCH, HEADLINE_BATCH, open_jobs
@@ -105,16 +106,16 @@ def _check(num_seeds: int, num_samples: int) -> None:
 
 
 def _evaluate_model(options: Options) -> None:
-    folder = options.work / f"{options.what}_{_fingerprint(options)}"
+    folder = records_folder(options.work, options.what, options.precision)
     order = crew.Order(options.what, folder, options.precision == "bfloat16")
     jobs = open_jobs(folder, options.cells, options.seeds, options.samples)
     if jobs:
-        pace = crew.measure_pace(crew.load_bench(order), order.uses_bfloat16)
+        pace = crew.measure_pace(crew.load_bench(options.what, folder), order.uses_bfloat16)
         minutes = pace.seconds(jobs) / options.workers / 60.0
         print(
             f"{options.what}: {len(jobs)} batches to draw, estimated {minutes:.1f} min in {options.workers} processes"
         )
-        crew.do_all(order, jobs, pace, options.workers)
+        do_all(order, jobs, pace, options.workers)
     study = _gather(options, folder)
     print(verdict_table(study.verdicts))
     if options.results is None:
@@ -125,10 +126,11 @@ def _evaluate_model(options: Options) -> None:
         write_block(RECIPES[options.what].checkpoint.with_suffix(".md"), card_block(study))
 
 
-def _fingerprint(options: Options) -> str:
-    recipe = RECIPES[options.what]
+def records_folder(work: Path, model: str, precision: str) -> Path:
+    """Where the records of a model are kept, with headline cells in `precision`: another one for other checkpoints."""
+    recipe = RECIPES[model]
     files = (recipe.checkpoint, recipe.autoencoder.checkpoint, CLASSIFIER)
-    return fingerprint(files, [torch.__version__, options.precision, crew.device_kind()])
+    return work / f"{model}_{fingerprint(files, [torch.__version__, precision, crew.device_kind()])}"
 
 
 def _gather(options: Options, folder: Path) -> Study:

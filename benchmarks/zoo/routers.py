@@ -1,6 +1,6 @@
 """Routers and masks of known cost, made by hand: for tests and measurements until trained ones are there.
 
-Which parts are reused is spread evenly over steps and sites by a low-discrepancy sequence and learned from nothing, so a
+Which parts are reused is spread evenly over steps and sites and learned from nothing, so a
 trained router of the same cost should do better. Shapes: T steps in the order they run, S sites in the order they run.
 """
 
@@ -19,8 +19,10 @@ THRESHOLD = 0.1
 
 _SCORE = 5.0
 
-_PLASTIC = 1.32471795724474602596
-"""The real root of x^3 = x + 1; its inverse powers step evenly through the unit square (Roberts' R2 sequence)."""
+_STEP = (5.0**0.5 - 1) / 2
+"""The golden ratio: of all strides through the unit interval the one that leaves the fewest long gaps in time."""
+_SITE = 2.0**0.5 - 1
+"""Another irrational stride, so that neighbouring sites are not reused in the same steps."""
 
 
 class ShareError(ValueError):
@@ -55,8 +57,8 @@ def computed(method: str, num_steps: int, num_sites: int, reuse: float) -> Tenso
         raise ShareError(
             f"'{method}' cannot reuse a share of {reuse} in {num_steps} steps; expected 0 to {most / num_steps / num_sites}"
         )
-    rows = torch.arange(len(free), dtype=torch.float64)[:, None] / _PLASTIC
-    columns = torch.arange(num_sites, dtype=torch.float64)[None, :] / _PLASTIC**2
+    rows = torch.arange(len(free), dtype=torch.float64)[:, None] * _STEP
+    columns = torch.arange(num_sites, dtype=torch.float64)[None, :] * _SITE
     places = ((rows + columns) % 1.0).flatten().argsort(stable=True)[:wanted]
     result = torch.ones(num_steps, num_sites, dtype=torch.bool)
     result[free[places // num_sites], places % num_sites] = False

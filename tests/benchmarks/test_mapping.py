@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from zoo.mapping import MappingError, to_zoo
 
+EXAMPLES = [
+    "flux_how_much_faster",
+    "sd3_which_steps_can_be_skipped",
+    "pixart_can_a_cache_correct_itself",
+    "flux_what_does_correction_repair",
+]
+"""Each loader and each node that names a file."""
 
-@pytest.fixture(params=["flux_how_much_faster"])
+
+@pytest.fixture(params=EXAMPLES)
 def workflow(request: pytest.FixtureRequest, root: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(
         (root / "workflows" / f"{request.param}.json").read_text(encoding="utf-8")
@@ -25,30 +34,83 @@ def _nodes(workflow: dict[str, Any]) -> dict[int, dict[str, Any]]:
 def test_every_change_is_named_and_nothing_else_changes(workflow: dict[str, Any]) -> None:
     mapped, changes = to_zoo(workflow)
     before, after = _nodes(workflow), _nodes(mapped)
-    changed = {i for i in before if i not in after or _content(before[i]) != _content(after[i])}
-    named = {int(line.split("(node ")[1].split(")")[0]) for line in changes}
+    changed = {i for i in before.keys() | after if _content(before.get(i)) != _content(after.get(i))}
+    named = {int(i) for line in changes for i in re.findall(r"\(node (\d+)\)", line)}
     assert changed == named
-    kinds = {before[i]["type"] for i in changed}
-    assert kinds == {
+    kinds = {before[i]["type"] for i in changed & before.keys()}
+    assert kinds <= {
         "UNETLoader",
+        "CheckpointLoaderSimple",
         "DualCLIPLoader",
+        "CLIPLoader",
         "VAELoader",
         "CLIPTextEncode",
         "EmptySD3LatentImage",
+        "EmptyLatentImage",
         "KSampler",
+        "FeatureCacheCalibrate",
+        "TeaCacheThreshold",
+        "ErrorOptimizer",
     }
 
 
-def _content(node: dict[str, Any]) -> tuple[Any, ...]:
-    return node["type"], node.get("widgets_values")
+def _content(node: dict[str, Any] | None) -> tuple[Any, ...]:
+    return () if node is None else (node["type"], node.get("widgets_values"))
 
 
-def test_sampler_keeps_all_but_its_guidance(workflow: dict[str, Any]) -> None:
+def test_a_sampler_keeps_all_but_its_guidance(workflow: dict[str, Any]) -> None:
     mapped, _ = to_zoo(workflow)
     for i, node in _nodes(workflow).items():
         if node["type"] == "KSampler":
-            pairs = zip(node["widgets_values"], _nodes(mapped)[i]["widgets_values"], strict=True)
-            assert [place for place, (a, b) in enumerate(pairs) if a != b] == [3]
+            pairs = list(zip(node["widgets_values"], _nodes(mapped)[i]["widgets_values"], strict=True))
+            assert {place for place, (a, b) in enumerate(pairs) if a != b} <= {3}
+            assert pairs[3][1] == 4.0
+
+
+def test_a_calibration_changes_its_guidance_and_the_file_that_it_makes() -> None:
+    inputs = [
+        {"name": name, "widget": {"name": name}, "link": None}
+        for name in ("what", "seed", "cfg", "file_name")
+    ]
+    values = ["prior", 1, "fixed", 4.5, "pixart_sigma_prior_20_steps.safetensors"]
+    node = {
+        "id": 7,
+        "type": "FeatureCacheCalibrate",
+        "inputs": inputs,
+        "outputs": [],
+        "widgets_values": values,
+    }
+    loader = {
+        "id": 1,
+        "type": "UNETLoader",
+        "inputs": [],
+        "outputs": [],
+        "widgets_values": ["PixArt-Sigma.safetensors"],
+    }
+    mapped, _ = to_zoo({"nodes": [loader, node], "links": []})
+    zoo = ["prior", 1, "fixed", 4.0, "zoo_pixart_prior_20_steps.safetensors"]
+    assert _nodes(mapped)[7]["widgets_values"] == zoo
+
+
+def test_what_a_file_was_made_for_follows_the_model(root: Path) -> None:
+    path = root / "workflows" / "pixart_which_steps_can_be_skipped.json"
+    mapped, _ = to_zoo(json.loads(path.read_text(encoding="utf-8")))
+    (node,) = (node for node in mapped["nodes"] if node["type"] == "TeaCacheThreshold")
+    name, *_, made_for = node["widgets_values"][5:]
+    assert name == "zoo_pixart_teacache_coefficients.safetensors"
+    assert made_for.startswith("zoo_pixart, 20 steps, euler, simple, cfg 4, 272 x 272. The frame")
+
+
+def test_another_model_is_refused() -> None:
+    node = {
+        "id": 1,
+        "type": "UNETLoader",
+        "inputs": [],
+        "outputs": [],
+        "widgets_values": ["wan2.1.safetensors"],
+    }
+    with pytest.raises(MappingError, match=r"loads \['wan2.1.safetensors'\]"):
+        to_zoo({"nodes": [node], "links": []})
 
 
 def test_captions_keep_their_text(workflow: dict[str, Any]) -> None:
@@ -61,7 +123,8 @@ def test_no_link_dangles(workflow: dict[str, Any]) -> None:
     mapped, _ = to_zoo(workflow)
     nodes, links = _nodes(mapped), {link[0]: link for link in mapped["links"]}
     for link in links.values():
-        assert link[1] in nodes and link[3] in nodes
+        assert link[0] in nodes[link[1]]["outputs"][link[2]]["links"]
+        assert link[0] == nodes[link[3]]["inputs"][link[4]]["link"]
     for node in nodes.values():
         assert all(entry["link"] is None or entry["link"] in links for entry in node["inputs"])
         assert all(link in links for output in node["outputs"] for link in output["links"] or [])

@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("skimage", reason="scikit-image is not installed")
 
 from metrics.accuracy import KINDS
+from metrics.crew import Pace, share_out
 from metrics.intervals import Interval
 from metrics.study.cells import FEWER, HEADLINE, SAMPLERS, STEPS, UNGUIDED, Cell, finest, grid, requests
-from metrics.study.crew import Pace
-from metrics.study.jobs import open_jobs, share_out
+from metrics.study.jobs import open_jobs
 from metrics.study.measure import MEASURES, references_of
 from metrics.study.pages import (
     Study,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -109,20 +110,45 @@ def test_saved_graph_is_the_file(page: Any, root: Path) -> None:
     assert _links(saved) == _links(shipped)
 
 
-def test_the_name_of_a_file_that_is_missing_is_kept(page: Any, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["flux_what_may_every_step_reuse", "pixart_can_a_cache_correct_itself"])
+def test_the_name_of_a_file_that_is_missing_is_kept(page: Any, root: Path, name: str) -> None:
     """A shared workflow whose artefact the receiver lacks: opened and saved again, it still names the file."""
-    graph = json.loads((root / "workflows" / "flux_how_much_faster.json").read_text(encoding="utf-8"))
-    node = next(node for node in graph["nodes"] if node["type"] == "FeatureCache")
-    node["type"] = node["properties"]["Node name for S&R"] = "L2CRouterLoader"
-    node["inputs"] = [entry for entry in node["inputs"] if entry["name"] == "model"]
-    node["widgets_values"] = ["gone.safetensors", "from file", 0, 1]
-    (tmp_path / "shared.json").write_text(json.dumps(graph), encoding="utf-8")
-    _load(page, tmp_path / "shared.json")
-    found = "() => window.app.graph.nodes.find(n => n.type === 'L2CRouterLoader')"
-    widgets = page.evaluate(f"{found}.widgets.map(w => [w.name, w.value])")
-    assert dict(map(tuple, widgets))["artefact"] == "gone.safetensors"
+    path = root / "workflows" / f"{name}.json"
+    shipped = json.loads(path.read_text(encoding="utf-8"))
+    file = next(
+        value
+        for node in shipped["nodes"]
+        if node["type"] in ("L2CRouterLoader", "ErrorOptimizer")
+        for value in node["widgets_values"]
+        if str(value).endswith(".safetensors")
+    )
+    _load(page, path)
+    shown = page.evaluate(
+        "() => window.app.graph.nodes.flatMap(n => (n.widgets || []).filter(w => w.name === 'artefact').map(w => w.value))"
+    )
+    assert file in shown
     saved = page.evaluate("() => window.app.graph.serialize()")
-    assert _nodes(saved)[node["id"]][1][0] == "gone.safetensors"
+    assert _nodes(saved) == _nodes(shipped)
+
+
+def test_side_by_side_opens_with_every_node_and_none_over_another(
+    page: Any, root: Path, tmp_path: Path
+) -> None:
+    _load(page, root / "benchmarks" / "zoo" / "workflows" / "flux_what_does_correction_repair.json")
+    nodes = page.evaluate(
+        "() => window.app.graph.nodes.map(n => ({type: n.type, box: [...n.boundingRect], mode: n.mode,"
+        " missing: !LiteGraph.registered_node_types[n.type]}))"
+    )
+    assert [node["type"] for node in nodes if node["missing"]] == []
+    pairs = itertools.combinations(nodes, 2)
+    assert [(a["type"], b["type"]) for a, b in pairs if _overlap(a["box"], b["box"])] == []
+    assert {node["type"] for node in nodes if node["mode"] == 2} >= {"FeatureCacheCalibrate", "ZooCaption"}
+    page.screenshot(path=tmp_path / "side_by_side.png")
+
+
+def _overlap(one: list[float], other: list[float]) -> bool:
+    """Return whether two boxes, each (left, top, width, height), share room."""
+    return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
 
 
 def _nodes(graph: dict[str, Any]) -> dict[int, tuple[Any, ...]]:

@@ -30,6 +30,12 @@ def test_a_benchmark_gets_its_own_arguments() -> None:
     assert options.rest == ["--rounds", "3"]
 
 
+def test_the_training_of_a_router_gets_its_own_arguments_after_two_dashes() -> None:
+    options = cli.parse(["train-router", "--processes", "2", "--", "--model", "zoo:flux"])
+    assert options.processes == 2
+    assert options.rest == ["--model", "zoo:flux"]
+
+
 @pytest.mark.parametrize(
     "arguments", [["tset"], [], ["test", "--quik"], ["setup", "--host-version", "9.9.9"]]
 )

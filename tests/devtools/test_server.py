@@ -117,11 +117,14 @@ def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:
     assert not is_alive(silent.pid)
 
 
-def test_the_base_folder_links_the_packs_and_the_checkpoints(tmp_path: Path) -> None:
-    checkpoints = tmp_path / "checkout" / "benchmarks" / "zoo" / "checkpoints"
+def test_the_base_folder_links_the_packs_the_checkpoints_and_the_artefacts(tmp_path: Path) -> None:
+    zoo = tmp_path / "checkout" / "benchmarks" / "zoo"
+    checkpoints = zoo / "checkpoints"
     checkpoints.mkdir(parents=True)
     for name in ("zoo_flux.safetensors", "zoo_vae_4ch.safetensors", "zoo_flux.md"):
         (checkpoints / name).write_text(name)
+    (zoo / "artefacts").mkdir()
+    (zoo / "artefacts" / "zoo_flux_router.safetensors").touch()
     base = tmp_path / "base"
     for _ in range(2):
         server.prepare_base(base, tmp_path / "checkout")
@@ -130,6 +133,7 @@ def test_the_base_folder_links_the_packs_and_the_checkpoints(tmp_path: Path) -> 
     assert (base / "models/diffusion_models/zoo_flux.safetensors").read_text() == "zoo_flux.safetensors"
     assert [path.name for path in (base / "models/vae").iterdir()] == ["zoo_vae_4ch.safetensors"]
     assert (base / "custom_nodes/featurecache_zoo/checkpoints/zoo_flux.md").exists()
+    assert (base / "models/feature_cache/zoo_flux_router.safetensors").exists()
 
 
 def test_the_base_folder_has_the_shared_autoencoder_in_sd3s_latent_format_too(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,13 +17,14 @@ def _fresh_compiler() -> None:
     torch._dynamo.reset()
 
 
-def _compiled(model: Any, backend: Any) -> Any:
+def _compiled(model: Any, backend: Any, keys: Sequence[str] = ("diffusion_model",)) -> Any:
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
     clone = model.clone()
     # As the stock node does it: guards on the options would compile every call anew.
     keep = {"guard_filter_fn": lambda entries: ["transformer_options" not in entry.name for entry in entries]}
-    set_torch_compile_wrapper(model=clone, backend=backend, options=keep)
+    options = keep if backend != "eager" else None
+    set_torch_compile_wrapper(model=clone, backend=backend, options=options, keys=list(keys))
     return clone
 
 
@@ -42,6 +43,28 @@ def test_compiled_and_cached_is_cached(
         else cached(_compiled(flux, backend), level=level)
     )
     actual = real.sample(both, steps=STEPS, cfg=4.0)
+    assert [c.reused for c in report(both).calls] == [c.reused for c in report(expected_model).calls]
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert real.instance_forwards(flux) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["module", "block", "stack"])
+@pytest.mark.parametrize("order", ["cache first", "compile first"])
+def test_blocks_that_are_compiled_one_by_one_are_looked_through(
+    flux: Any, cached: Callable[..., Any], report: Callable[[Any], Any], level: str, order: str
+) -> None:
+    """As packs do it that compile transformer blocks only, with the host's own function."""
+    expected_model = cached(flux, level=level)
+    expected = real.sample(expected_model, steps=4)
+    keys = [name for name, module in flux.model.named_modules() if "Block" in type(module).__name__]
+    both = (
+        _compiled(cached(flux, level=level), "eager", keys)
+        if order == "cache first"
+        else cached(_compiled(flux, "eager", keys), level=level)
+    )
+    actual = real.sample(both, steps=4)
+    assert len(keys) == 5
     assert [c.reused for c in report(both).calls] == [c.reused for c in report(expected_model).calls]
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     assert real.instance_forwards(flux) == []

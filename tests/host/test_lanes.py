@@ -22,7 +22,7 @@ BASE: dict[str, Any] = {
 def _lanes(host: real.Host, **changes: Any) -> list[Any]:
     given = BASE | changes
     given["options"] = BASE["options"] | changes.get("options", {})
-    lanes: list[Any] = host.module("nodes.host")._lanes(*given.values())
+    lanes: list[Any] = host.module("nodes.lanes").lanes_of(*given.values())
     return lanes
 
 

@@ -88,3 +88,22 @@ def test_another_architecture_is_refused_with_its_class_and_what_is_supported(
         ValueError, match=r"'torch.nn.modules.linear.Linear'.*Supported families: .*flux.*pixart.*sd3"
     ):
         cached(flux)
+
+
+@pytest.mark.parametrize("level", ["module", "block", "stack", "model"])
+def test_alpha_is_cached_as_sigma(host: real.Host, cached: Callable[..., Any], level: str) -> None:
+    """PixArt-alpha has the same blocks; size and aspect ratio join its timestep."""
+    import comfy.supported_models
+
+    # Size and the two sides share the width by three.
+    changes = {"image_model": "pixart_alpha", "micro_condition": True, "hidden_size": 96}
+    config = real.PIXART_CONFIG | changes
+    alpha = real._build(comfy.supported_models.PixArtAlpha, config, 0)
+    assert real.network_of(alpha).micro_conditioning
+    plain = real.sample(alpha, steps=STEPS, cfg=4.0)
+    assert torch.equal(real.sample(cached(alpha, level=level, interval=1), steps=STEPS, cfg=4.0), plain)
+    actual = real.sample(cached(alpha, level=level, interval=2, anchor="start"), steps=STEPS, cfg=4.0)
+    with oracle.replayed("pixart", real.network_of(alpha), level, FULL):
+        expected = real.sample(alpha, steps=STEPS, cfg=4.0)
+    assert not torch.equal(expected, plain)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))

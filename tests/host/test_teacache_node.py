@@ -201,7 +201,7 @@ def test_a_file_for_another_model_is_refused(
 
 
 def test_seacache_takes_no_file(flux: Any, threshold: Callable[..., Any], folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"'seacache' takes no coefficients\. Set it to 'none'"):
+    with pytest.raises(ValueError, match=r"'seacache' takes no file\. Set it to 'none'"):
         threshold(flux, 0.2, "seacache", artefact=_save(folder, flux, [1.0, 0.0]))
 
 

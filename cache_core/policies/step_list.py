@@ -1,0 +1,124 @@
+"""Step list: a few full steps, close together where the picture is laid out; a forecast in between.
+
+The lists that were searched for published models (BudCache, arXiv:2606.13496; DPCache; the Golden Path study,
+arXiv:2609.39343) compute the first steps one after the other and leave ever longer gaps after them, and the study finds
+that such a list, fixed for all prompts, does within a fraction of a decibel what adaptive schedules do. Here the list is
+a rule of the number of steps T and the wished speedup S: of n = T / S full steps the k-th is at
+
+    (T - 2) * (k / (n - 1)) ^ bend,
+
+or it is written out. In a step that is left out each feature is what Newton's polynomial in sigma through the last
+computed ones says, held back as `trust` tells. Without guidance features move evenly: full steps are spread evenly and the
+polynomial is of order 2. With guidance the first steps turn quickly: bend 1.6, and half of a straight line.
+
+At level `model` the feature is the network's output and nothing of the network runs in a step that is left out. There,
+with order 0 and Euler, the method is nothing else than sampling with the listed noise levels only: what the forecast
+adds is what it has over fewer steps.
+
+With samplers that call the network several times in a step all calls of a listed step are computed; those of one noise
+level count as one. Noise that a sampler adds between steps keeps no direction: `measured` trust falls by itself there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+from torch import Tensor
+
+from ..forecasting import ForecastConfig, forecast, is_guided
+from ..ops.steps import LIST_FORM, listed_steps, spread_steps
+from ..policy import POLICIES, Evidence, Policy, setting
+from ..types import Action, Call, History, Level, Run, Site, Target
+
+AUTO = "auto"
+EVEN, GUIDED = 1.0, 1.6
+"""Bend without and with guidance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepListConfig(ForecastConfig):
+    """Settings of a step list."""
+
+    speedup: float = setting(
+        2.0,
+        "One step in so many is computed. 1 computes every step (the picture is then bit-identical to no node); 2 takes about "
+        "half the time, 3 a third and changes the picture visibly.",
+        minimum=1.0,
+        maximum=20.0,
+    )
+    steps: str = setting(
+        AUTO,
+        "Which steps are computed, counted from 0: 'auto' spreads as many as 'speedup' leaves; or a list such as '0-3, 5, 8, 12, 16'.",
+        form=(rf"{AUTO}|{LIST_FORM}", f"'{AUTO}' or a list such as '0-3, 5, 8, 12, 16'"),
+        advanced=True,
+    )
+    bend: float = setting(
+        0.0,
+        "How much closer together early steps are computed than late ones. 1 spreads them evenly, 2 leaves ever longer gaps; below 1 "
+        "late ones are closer together. 0 takes what suits the guidance: 1 without (cfg 1), 1.6 with.",
+        minimum=0.0,
+        maximum=3.0,
+        advanced=True,
+    )
+    level: Literal["model", "stack", "block", "module"] = setting(
+        "model",
+        "What is forecast. 'model' is the network's output (least memory, fastest); 'stack' the change over all blocks, 'block' each "
+        "block's change, 'module' attention and MLP outputs of every block, which needs much memory.",
+        choices=("model", "stack", "block", "module"),
+        advanced=True,
+    )
+
+
+@POLICIES.register
+class StepList(Policy):
+    """A list of full steps, forecast in sigma."""
+
+    name = "step_list"
+    title = "Step List"
+    source = "arXiv:2609.39343, arXiv:2606.13496, arXiv:2503.06923"
+    config_type = StepListConfig
+    strictest: ClassVar[Mapping[str, Any]] = {"speedup": 1.0}
+
+    @property
+    def level(self) -> Level:
+        """Level of the sites the policy decides about."""
+        return Level(self._settings.level)
+
+    @property
+    def memory(self) -> int:
+        """As many snapshots as the forecast looks at."""
+        return self._settings.memory
+
+    def check_run(self, run: Run) -> tuple[str, ...]:
+        """Return a note where a written list names steps that the run has not."""
+        beyond = [step for step in self.full_steps(run) if step >= run.num_steps]
+        if not beyond:
+            return ()
+        note = (
+            f"The step list names step {beyond[0]}, and this run has {run.num_steps} steps, counted from 0: it was written for "
+            f"more. Set 'steps' to '{AUTO}', or write one for {run.num_steps}."
+        )
+        return (note,)
+
+    def full_steps(self, run: Run) -> tuple[int, ...]:
+        """Return the steps that are computed in `run`."""
+        settings = self._settings
+        if settings.steps != AUTO:
+            return listed_steps(settings.steps)
+        bend = settings.bend or (GUIDED if is_guided(run) else EVEN)
+        return spread_steps(run.num_steps, max(round(run.num_steps / settings.speedup), 1), bend)
+
+    def plan(self, call: Call, evidence: Evidence) -> Mapping[Site, Action]:
+        """Return one action for all sites: whether the call's step is listed."""
+        is_full = call.step in self.full_steps(call.run)
+        return dict.fromkeys(evidence.sites, Action.COMPUTE if is_full else Action.REUSE)
+
+    def estimate(self, history: History, target: Target) -> Tensor:
+        """Return the forecast for the call's noise level."""
+        return forecast(history, target.call, self._settings)
+
+    @property
+    def _settings(self) -> StepListConfig:
+        return cast(StepListConfig, self.config)

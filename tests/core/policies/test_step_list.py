@@ -1,0 +1,99 @@
+"""Step lists, by the rule and by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import toy
+
+from cache_core import Action, Call, ConfigError, Evidence, Level, Run, Snapshot, Target
+from cache_core.ops.steps import listed_steps, spread_steps
+from cache_core.policies.step_list import StepList, StepListConfig
+
+SITES = toy.ToyAdapter(toy.ToyDiT()).sites(Level.MODULE)
+
+
+def _policy(**settings: Any) -> StepList:
+    return StepList(StepListConfig(**settings))
+
+
+def _computed(policy: StepList, call_steps: tuple[int, ...], cfg: float | None = 4.0) -> list[int]:
+    num_steps = max(call_steps) + 1
+    run = Run(sigmas=tuple(1 - i / num_steps for i in range(num_steps + 1)), call_steps=call_steps, cfg=cfg)
+    evidence = Evidence(sites=SITES)
+    calls = [Call(index=i, step=step, sigma=run.sigmas[step], run=run) for i, step in enumerate(call_steps)]
+    return [call.index for call in calls if policy.plan(call, evidence)[SITES[0]] is Action.COMPUTE]
+
+
+def test_rule_at_20_steps_and_twice_the_speed() -> None:
+    assert _computed(_policy(), tuple(range(20))) == [0, 1, 2, 3, 5, 7, 9, 12, 15, 18]
+
+
+def test_rule_without_guidance_is_even() -> None:
+    even = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
+    assert _computed(_policy(), tuple(range(20)), cfg=1.0) == even
+    assert _computed(_policy(bend=1.0), tuple(range(20))) == even
+
+
+def test_rule_with_bend_1_is_even() -> None:
+    assert spread_steps(20, 10, 1.0) == (0, 2, 4, 6, 8, 10, 12, 14, 16, 18)
+
+
+@pytest.mark.parametrize("num_steps", range(1, 60))
+@pytest.mark.parametrize("bend", [1.0, 1.6, 3.0])
+def test_rule_has_as_many_different_steps_as_were_asked_for(num_steps: int, bend: float) -> None:
+    for num_full in range(1, num_steps + 1):
+        steps = spread_steps(num_steps, num_full, bend)
+        assert len(set(steps)) == num_full
+        assert steps[0] == 0
+        assert max(steps) < num_steps
+
+
+def test_speedup_1_computes_everything() -> None:
+    assert _computed(_policy(speedup=1.0), tuple(range(7))) == list(range(7))
+
+
+def test_written_list_takes_the_place_of_the_rule() -> None:
+    assert _computed(_policy(steps="0-2, 5", speedup=9.0), tuple(range(8))) == [0, 1, 2, 5]
+
+
+def test_all_calls_of_a_listed_step_are_computed() -> None:
+    heun = (0, 0, 1, 1, 2, 2, 3)
+    assert _computed(_policy(steps="0, 2"), heun) == [0, 1, 4, 5]
+
+
+def test_list_is_read_in_order_and_once() -> None:
+    assert listed_steps(" 7, 0-2,2 - 3") == (0, 1, 2, 3, 7)
+
+
+def test_list_for_more_steps_is_noted() -> None:
+    run = Run(sigmas=(1.0, 0.5, 0.0))
+    (note,) = _policy(steps="0, 5").check_run(run)
+    assert "step 5" in note
+    assert "2 steps" in note
+    assert _policy().check_run(run) == ()
+
+
+def test_text_that_is_no_list_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'steps' is 'every second', expected 'auto' or a list"):
+        _policy(steps="every second")
+
+
+def test_estimate_goes_on_to_the_calls_noise_level() -> None:
+    run = Run(sigmas=(1.0, 0.8, 0.5, 0.0))
+    history = tuple(
+        Snapshot(
+            call=Call(index=i, step=i, sigma=run.sigmas[i], run=run), value=torch.full((1, 1), run.sigmas[i])
+        )
+        for i in range(2)
+    )
+    target = Target(call=Call(index=2, step=2, sigma=0.5, run=run), site=SITES[0], stream=0)
+    assert _policy(order=1, trust="full").estimate(history, target).item() == pytest.approx(0.5)
+    assert _policy(order=0).estimate(history, target).item() == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("level", ["model", "stack", "block", "module"])
+def test_level_is_a_setting(level: str) -> None:
+    assert _policy(level=level).level is Level(level)

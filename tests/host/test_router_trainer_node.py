@@ -1,0 +1,157 @@
+"""The node CacheRouterTrainer on tiny real models: trains, saves, can be used, refuses, is stopped and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import real
+import torch
+
+
+@pytest.fixture
+def folder(host: real.Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return an empty folder for artefacts, which the nodes use."""
+    monkeypatch.setattr(host.module("nodes.cache_router_trainer"), "save_folder", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def train(host: real.Host, folder: Path) -> Callable[..., Any]:
+    """Return a function that runs the node, in inference mode as the executor does."""
+
+    def run(model: Any, method: dict[str, Any] | None = None, **inputs: Any) -> Any:
+        given = {
+            "positive": [*real.conditioning(1), *real.conditioning(3)],
+            "negative": real.conditioning(2),
+            "latent_image": {"samples": torch.zeros(1, *real.latent_shape(model))},
+            "steps": 4,
+            "cfg": 1.0,
+            "sampler_name": "euler",
+            "scheduler": "simple",
+            "seed": 0,
+            "iterations": 2,
+            "save_every": 1,
+            "recompute_blocks": True,
+            "file_name": "",
+        }
+        chosen = {"method": "harmonica", "refresh_ratio": 0.6} | (method or {})
+        with torch.inference_mode():
+            return host.nodes["CacheRouterTrainer"].execute(model, method=chosen, **(given | inputs))
+
+    return run
+
+
+def loaded(make: Callable[[], Any] = real.random_flux) -> Any:
+    """Return a MODEL as a loader node makes it."""
+    with torch.inference_mode():
+        return make()
+
+
+@pytest.mark.parametrize("method", ["harmonica", "learning_to_cache"])
+def test_a_trained_router_is_followed_by_the_loader_node(
+    host: real.Host, folder: Path, train: Callable[..., Any], report: Callable[[Any], Any], method: str
+) -> None:
+    model = loaded()
+    name, picture, text = train(model, {"method": method}).args
+    assert (folder / name).is_file()
+    assert picture.shape[0] == 1 and picture.shape[3] == 3
+    assert f"saved as {name}" in text
+
+    artefact = host.module("cache_core").read_artefact(folder / name)
+    loader = host.module("nodes.l2c_router_loader")
+    policy = loader.make_policy(artefact, {"threshold": "from file"})
+    binding = host.module("nodes.host")
+    cached = binding.attach(model, binding.CacheBinding(policy, 0.0, 1.0))
+    real.sample(cached, steps=4)
+    found = report(cached)
+    assert found.notes == ()
+    assert found.refresh_ratio == pytest.approx(artefact.measured["refresh_ratio"])
+    assert found.refresh_ratio == pytest.approx(0.6, abs=0.02)
+
+
+def test_the_file_says_how_it_was_made(host: real.Host, folder: Path, train: Callable[..., Any]) -> None:
+    name = train(loaded()).args[0]
+    artefact = host.module("cache_core").read_artefact(folder / name)
+    assert artefact.sampling.scheduler == "simple"
+    assert artefact.sampling.num_steps == 4
+    assert artefact.made["num_prompts"] == 2
+    assert artefact.made["states"] == "own samplings"
+    assert artefact.made["wanted_refresh_ratio"] == 0.6
+
+
+def test_a_stopped_training_is_gone_on_with_and_ends_as_if_it_had_not_been(
+    host: real.Host, folder: Path, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfy.model_management import InterruptProcessingException
+
+    node = host.module("nodes.cache_router_trainer")
+
+    def stop(iterations: int) -> Any:
+        def on_progress(progress: Any, trainer: Any) -> None:
+            if progress.iteration == 1:
+                raise InterruptProcessingException
+
+        return on_progress
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "_live", stop)
+        with pytest.raises(InterruptProcessingException):
+            train(loaded(), file_name="stopped")
+    assert [path.name for path in folder.iterdir()] == ["stopped.training"]
+    train(loaded(), file_name="stopped")
+    train(loaded(), file_name="whole")
+    assert sorted(path.name for path in folder.iterdir()) == ["stopped.safetensors", "whole.safetensors"]
+    read = host.module("cache_core").read_artefact
+    scores = [read(folder / f"{name}.safetensors").tensors["score"] for name in ("stopped", "whole")]
+    assert torch.equal(*scores)
+
+
+def test_clean_pictures_are_learned_from(host: real.Host, folder: Path, train: Callable[..., Any]) -> None:
+    model = loaded()
+    clean = {"samples": torch.randn(3, *real.latent_shape(model))}
+    name = train(model, {"method": "learning_to_cache"}, clean_images=clean).args[0]
+    artefact = host.module("cache_core").read_artefact(folder / name)
+    assert artefact.made["states"] == "clean pictures"
+
+
+@pytest.mark.parametrize(
+    ("method", "inputs", "text"),
+    [
+        ({"method": "learning_to_cache"}, {"steps": 5}, "5 steps, expected an even number"),
+        ({"method": "learning_to_cache", "refresh_ratio": 0.4}, {}, "reuses at most 50%"),
+        ({}, {"positive": []}, "'positive' holds no prompt"),
+        ({"method": "scale_shift"}, {}, "needs a change profile"),
+        ({"refresh_ratio": 1.5}, {}, "'refresh_ratio' is 1.5"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    host: real.Host,
+    folder: Path,
+    train: Callable[..., Any],
+    method: dict[str, Any],
+    inputs: dict[str, Any],
+    text: str,
+) -> None:
+    with pytest.raises(host.module("cache_core").CacheError, match=text):
+        train(loaded(), method, **inputs)
+    assert not list(folder.iterdir())
+
+
+def test_a_cached_model_is_refused(
+    host: real.Host, train: Callable[..., Any], cached: Callable[..., Any]
+) -> None:
+    with pytest.raises(host.module("cache_core").CacheError, match="carries a cache"):
+        train(cached(loaded()))
+
+
+def test_too_little_memory_is_refused_with_what_is_needed(
+    host: real.Host, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host.module("nodes.router_training"), "free_bytes", lambda model: 1000)
+    with pytest.raises(
+        host.module("cache_core").CacheError, match=r"Training needs about .* beside the weights"
+    ):
+        train(loaded())
