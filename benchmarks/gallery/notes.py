@@ -91,7 +91,7 @@ TEACACHE_CALIBRATED = (
 
 _ROUTER = """The node takes a router that was trained on {model}. **None is published for it yet**: without the file the node says \
 so when you run, and nothing else happens. Put a router into {file_folder}, refresh the node definitions (**R**), and choose it in \
-*artefact*.{published}
+*artefact*.{published} The node **Feature Cache Router Trainer** makes one for your own model.
 
 * It must be for this model; every part is checked. It belongs to a number of steps and a sampler ({made_for}); for other steps it is mapped \
 over the noise levels, with a warning, or refused.
