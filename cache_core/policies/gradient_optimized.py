@@ -28,6 +28,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
+from ..ops.steps import LIST_FORM, listed_steps
 from ..overlay import CORRECTIONS, Overlay
 from ..policy import Config, Policy, setting
 from ..types import Call, History, Target
@@ -56,10 +57,7 @@ class GradientOptimizedConfig(Config):
         ALL,
         "In which steps to correct, counted from 0: 'all', or a list such as '3-15, 19'. Leave out steps at which features "
         "turn back; Feature Cache Calibrate tells which ('prior').",
-        form=(
-            rf"{ALL}|\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*",
-            f"'{ALL}' or a list such as '3-15, 19'",
-        ),
+        form=(rf"{ALL}|{LIST_FORM}", f"'{ALL}' or a list such as '3-15, 19'"),
         advanced=True,
     )
 
@@ -77,7 +75,8 @@ class GradientOptimized(Overlay):
     def __init__(self, inner: Policy, config: Config) -> None:
         """Wrap `inner`, and read the list of steps."""
         super().__init__(inner, config)
-        self._steps = _listed(self._settings.steps)
+        steps = self._settings.steps
+        self._steps = None if steps == ALL else frozenset(listed_steps(steps))
 
     @property
     def memory(self) -> int:
@@ -105,11 +104,3 @@ class GradientOptimized(Overlay):
             return self._settings.eta
         previous, last = (snapshot.call.index for snapshot in history[-2:])
         return self._settings.eta * (call.index - last) / (last - previous)
-
-
-def _listed(text: str) -> frozenset[int] | None:
-    """Return the steps of a list such as `3-15, 19`; None for all."""
-    if text == ALL:
-        return None
-    spans = [part.split("-") for part in text.split(",")]
-    return frozenset(step for span in spans for step in range(int(span[0]), int(span[-1]) + 1))
