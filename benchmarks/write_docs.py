@@ -1,7 +1,7 @@
 """Writes what the documentation takes from measurements and from the code: `python dev.py docs`.
 
-The README's table comes from docs/results/demo.json; a method's page from its docstring, its settings and its rows in
-docs/results/methods_*.json.
+The README's tables come from docs/results/demo.json and docs/results/quality_duels.csv; a method's page from its docstring,
+its settings and its rows in docs/results/methods_*.json.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import compatibility
+from quality.fronts.pages import readme_block
 from quality.tables import Record, method_block, read_studies
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,8 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
     """Return every page that is written here, with its text."""
     core = importlib.import_module("cache_core")
     readme = ROOT / "README.md"
-    found = {readme: _with_block(readme.read_text(encoding="utf-8"), "demo", _measured(record))}
+    text = _with_block(readme.read_text(encoding="utf-8"), "demo", _measured(record))
+    found = {readme: _with_block(text, "quality", readme_block(RESULTS))}
     found |= compatibility.pages()
     studies = read_studies(RESULTS)
     for name in core.POLICIES:

@@ -32,6 +32,7 @@ class Kind(str, Enum):
     COEFFICIENTS = "coefficients"
     SCALE_SHIFT = "scale_shift"
     PRIOR = "prior"
+    STEPS = "steps"
 
 
 REQUIRED: Mapping[Kind, tuple[str, ...]] = {
@@ -42,6 +43,7 @@ REQUIRED: Mapping[Kind, tuple[str, ...]] = {
     Kind.COEFFICIENTS: ("coefficients",),
     Kind.SCALE_SHIFT: ("scale", "shift"),
     Kind.PRIOR: ("prior",),
+    Kind.STEPS: ("compute",),
 }
 
 

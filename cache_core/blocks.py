@@ -82,7 +82,11 @@ class BlockAdapter(Adapter):
             return [f"it has no list '{name}'" for name in absent]
         if not len(network.get_submodule(cls.lists[0])):  # type: ignore[arg-type]
             return [f"its list '{cls.lists[0]}' is empty"]
-        return [fault for block in _blocks(network, cls.lists) for fault in cls.faults(block)]
+        faults = [fault for block in _blocks(network, cls.lists) for fault in cls.faults(block)]
+        embedder = cls.timestep_embedder
+        if embedder is not None and not isinstance(getattr(network, embedder, None), nn.Module):
+            faults.append(f"it has no sub-module '{embedder}'")
+        return faults
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:

@@ -35,7 +35,7 @@ class ForecastConfig(Config):
         "auto",
         "How much of the forecast change is added. 'measured' compares the last change with the one before, per picture: what keeps "
         "its direction is trusted. 'half' and 'full' add so much always and hold one feature less. 'auto' measures without guidance "
-        "(cfg 1) and goes half way along a straight line with guidance.",
+        "(cfg 1) and follows a straight line for half a step with guidance.",
         choices=("auto", "measured", "full", "half"),
         advanced=True,
     )
@@ -47,14 +47,17 @@ class ForecastConfig(Config):
             return 1
         return self.order + (2 if self.trust in ("auto", "measured") else 1)
 
-    def resolved(self, run: Run) -> tuple[int, float | None]:
-        """Return the order, and the trust or None where it is measured, for `run`.
+    def resolved(self, call: Call, newest: Call) -> tuple[int, float | None]:
+        """Return the order, and the trust or None where it is measured, for a forecast at `call` from `newest`.
 
-        With guidance the predictions turn quickly in the first steps; on the zoo's Flux half a straight line was best there.
+        With guidance the predictions turn quickly, so a straight line is followed for half a step and no further,
+        however many steps are left out.
         """
         if self.trust != "auto":
             return self.order, TRUST[self.trust]
-        return (min(self.order, 1), 0.5) if is_guided(run) else (self.order, None)
+        if not is_guided(call.run):
+            return self.order, None
+        return min(self.order, 1), 0.5 / max(call.step - newest.step, 1)
 
 
 def forecast(history: History, call: Call, settings: ForecastConfig) -> Tensor:
@@ -70,4 +73,4 @@ def forecast(history: History, call: Call, settings: ForecastConfig) -> Tensor:
     newest = {snapshot.call.sigma: snapshot for snapshot in history[-settings.memory :]}
     ordered = sorted(newest.values(), key=lambda snapshot: snapshot.call.index)
     values, nodes = [s.value for s in ordered], [s.call.sigma for s in ordered]
-    return newton_forecast(values, nodes, call.sigma, *settings.resolved(call.run))
+    return newton_forecast(values, nodes, call.sigma, *settings.resolved(call, ordered[-1].call))

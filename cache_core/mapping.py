@@ -28,8 +28,20 @@ def nearest_row(sampling: Sampling, run: Run, step: int, rows: Sequence[int]) ->
     return min(rows, key=lambda row: (abs(sampling.sigmas[row] - sigma), row))
 
 
-def check_run(artefact: Artefact, run: Run) -> tuple[str, ...]:
+NEAREST = (
+    "each of the {num_steps} steps of this run follows the one of its steps with the nearest noise level. Expect a worse picture "
+    "than it was measured at."
+)
+"""What becomes of a schedule at other steps."""
+
+
+def check_run(artefact: Artefact, run: Run, mapped: str = NEAREST) -> tuple[str, ...]:
     """Return what a user should know before `run` follows the schedule of `artefact`; empty if it fits exactly.
+
+    Args:
+        artefact: The file.
+        run: The run.
+        mapped: What to say becomes of the schedule at other steps.
 
     Raises:
         ArtefactError: If the schedule means nothing for this run.
@@ -44,11 +56,8 @@ def check_run(artefact: Artefact, run: Run) -> tuple[str, ...]:
     rows = [nearest_row(made, run, step, range(made.num_steps)) for step in range(run.num_steps)]
     if rows == list(range(made.num_steps)):
         return _differences(artefact, run)
-    mapped = (
-        f"{artefact} was made for {made}; each of the {run.num_steps} steps of this run follows the one of its steps "
-        "with the nearest noise level. Expect a worse picture than it was measured at."
-    )
-    return (mapped, *_differences(artefact, run))
+    told = f"{artefact} was made for {made}; {mapped.format(num_steps=run.num_steps)}"
+    return (told, *_differences(artefact, run))
 
 
 def _check_spacing(artefact: Artefact, run: Run) -> None:

@@ -33,6 +33,8 @@ class Setting:
     advanced: bool = False
     kinds: tuple[Kind, ...] = ()
     """Of a field that holds an artefact: the kinds it may be of."""
+    is_optional: bool = False
+    """Of a field that holds an artefact: whether the method does as well without one."""
     form: tuple[str, str] | None = None
     """Of a text: the regular expression that it matches, and that in words."""
 
@@ -74,6 +76,7 @@ def setting(
     choices: tuple[str, ...] = (),
     advanced: bool = False,
     kinds: tuple[Kind, ...] = (),
+    is_optional: bool = False,
     form: tuple[str, str] | None = None,
 ) -> Any:
     """Return a dataclass field that carries its own bounds and help text."""
@@ -84,6 +87,7 @@ def setting(
         choices=choices,
         advanced=advanced,
         kinds=kinds,
+        is_optional=is_optional,
         form=form,
     )
     return field(default=default, metadata={"setting": details})
@@ -206,11 +210,11 @@ class Policy(ABC):
     def plan(self, call: Call, evidence: Evidence) -> Mapping[Site, Action]:
         """Return the action for every site of `evidence` in this call."""
 
-    @abstractmethod
     def estimate(self, history: History, target: Target) -> Tensor:
-        """Return a new tensor that stands in for the feature at `target`.
+        """Return a new tensor that stands in for the feature at `target`: the newest one, unless a method says otherwise.
 
         Args:
             history: One to `memory` snapshots, oldest first; their tensors belong to the store.
             target: The call, site and stream to estimate for.
         """
+        return history[-1].value.clone()

@@ -7,7 +7,7 @@ every tensor.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,6 +60,7 @@ class CacheSession:
         self._adapters: dict[int, Adapter] = {}
         self._seen: Counter[Lane] = Counter()
         self._ambiguous: set[Lane] = set()
+        self._weights: dict[Lane, Hashable] = {}
 
     @contextmanager
     def open_call(self, sigma: float) -> Iterator[Call]:
@@ -92,6 +93,7 @@ class CacheSession:
         sites = adapter.sites(self.policy.level)
         self.recorder.declare(adapter.name, sites)
         self._find_ambiguous(lanes)
+        self._forget_outdated(lanes)
         opened = Pass(self, self.call, adapter, tuple(lanes), sites)
         yield opened
         opened.check_promises()
@@ -148,8 +150,18 @@ class CacheSession:
         for lane in lanes:
             if self._seen[lane] > 1 and lane not in self._ambiguous:
                 self._ambiguous.add(lane)
-                self.store.drop(lane)
-                self.planner.drop(lane)
+                self._drop(lane)
+
+    def _forget_outdated(self, lanes: Sequence[Lane]) -> None:
+        """Forget what lanes showed under other weights: another node changed them during the run."""
+        for lane in lanes:
+            if self._weights.setdefault(lane, lane.weights) != lane.weights:
+                self._weights[lane] = lane.weights
+                self._drop(lane)
+
+    def _drop(self, lane: Lane) -> None:
+        self.store.drop(lane)
+        self.planner.drop(lane)
 
 
 class Pass:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import torch
@@ -69,6 +69,8 @@ class Lane:
         dtype: Data type of the network input.
         device: Device of the network input.
         role: Which of the guider's prompts the branch belongs to: 0 the prompt, 1 the negative one.
+        weights: What another node lays over the network's weights at this moment. Not part of the identity: when it
+            changes, what was kept of the lane is outdated.
     """
 
     branch: Hashable
@@ -77,6 +79,7 @@ class Lane:
     dtype: torch.dtype
     device: torch.device
     role: int = 0
+    weights: Hashable = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,11 @@ class Run:
     def num_steps(self) -> int:
         """Number of steps of the schedule."""
         return max(len(self.sigmas) - 1, 0)
+
+    @property
+    def noise(self) -> tuple[float, ...]:
+        """Share of noise at each step, 1 where nothing but noise is left: sigma in flow models, sigma / (1 + sigma) in others."""
+        return tuple(sigma if self.flow else sigma / (1 + sigma) for sigma in self.sigmas[:-1])
 
     @property
     def num_calls(self) -> int | None:

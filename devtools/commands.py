@@ -104,7 +104,12 @@ def zoo(options: Namespace) -> int:
     return subprocess.run(argv, check=False, cwd=benchmarks, env=checks.environment(ready, place)).returncode
 
 
-BENCHMARKS = {"overhead": "overhead", "methods": "bench_methods", "server": "bench_server"}
+BENCHMARKS = {
+    "overhead": "overhead",
+    "methods": "bench_methods",
+    "schedule": "bench_schedule",
+    "server": "bench_server",
+}
 """The benchmarks and the modules that carry them out."""
 SERVED = frozenset({"server"})
 """Those that run against a ComfyUI server of ours."""

@@ -10,10 +10,12 @@ from .calibrate import FeatureCacheCalibrate
 from .error_optimizer import ErrorOptimizer
 from .feature_cache import FeatureCache
 from .l2c_router_loader import L2CRouterLoader
+from .schedule_search import CacheScheduleSearch
 from .teacache_threshold import TeaCacheThreshold
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     CacheRouterTrainer,
+    CacheScheduleSearch,
     ErrorOptimizer,
     FeatureCache,
     FeatureCacheCalibrate,

@@ -54,8 +54,9 @@ def missing(name: str, made_for: str = "") -> str | None:
     return (
         f"The artefact file '{name}' is not here.{purpose} Put it into the folder 'models/{FOLDER}' (or one that "
         f"extra_model_paths.yaml names under '{FOLDER}'), with that name: whoever shared the workflow has it. Or choose "
-        f"one of those that are here: {', '.join(artefact_names()) or 'none'}. Or make one, where it is of a kind that "
-        "the node Feature Cache Calibrate makes."
+        f"one of those that are here: {', '.join(artefact_names()) or 'none'}. Or make one with the "
+        "node for files of its kind: Feature Cache Calibrate (profiles, coefficients, priors), Feature Cache Schedule Search (lists "
+        "of full steps) or Feature Cache Router Trainer (routers)."
     )
 
 

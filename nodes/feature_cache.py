@@ -22,7 +22,7 @@ from .widgets import (
 )
 
 METHODS = ["fora", "block_caching", "step_list"]
-KINDS = (Kind.PROFILE,)
+KINDS = (Kind.PROFILE, Kind.STEPS)
 """What files the methods take."""
 
 
@@ -52,8 +52,9 @@ class FeatureCache(io.ComfyNode):
                     options=[NO_FILE, *artefact_names(KINDS)],
                     default=NO_FILE,
                     optional=True,
-                    tooltip="The file of a calibrated method ('block_caching'), made by Feature Cache Calibrate for this model, "
-                    "number of steps and sampler. Other methods take none.",
+                    tooltip="A file made for this model, number of steps and sampler. 'block_caching' needs one, from Feature Cache "
+                    "Calibrate. 'step_list' may take one, from Feature Cache Schedule Search, in the place of its own rule. Other "
+                    "methods take none.",
                 ),
                 made_for_input(),
             ],

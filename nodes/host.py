@@ -65,10 +65,20 @@ class CacheBinding:
     """A policy bound to a MODEL: what our wrappers share, without any state of a run."""
 
     def __init__(
-        self, policy: Policy, start_percent: float, end_percent: float, residence: Residence | None = None
+        self,
+        policy: Policy,
+        start_percent: float,
+        end_percent: float,
+        residence: Residence | None = None,
+        *,
+        is_shown: bool = True,
     ) -> None:
-        """Reuse is allowed from `start_percent` to `end_percent` of the sampling, both from 0 to 1."""
+        """Reuse is allowed from `start_percent` to `end_percent` of the sampling, both from 0 to 1.
+
+        With `is_shown` false nothing is shown on the node that samples, which has things of its own to show.
+        """
         self.policy, self.residence = policy, residence or Residence()
+        self.is_shown = is_shown and not isinstance(policy, Recording)
         self.start_percent, self.end_percent = start_percent, end_percent
         self.ledger = Ledger()
 
@@ -94,15 +104,19 @@ class CacheBinding:
         """
         guider = executor.class_obj
         options = guider.model_options
-        self.refuse_conflicts(options["transformer_options"].get("wrappers", {}), options)
+        wrappers = options["transformer_options"].get("wrappers", {})
+        self.refuse_conflicts(wrappers, options)
         run = run_of(guider, noise, sampler, sigmas, (self.start_percent, self.end_percent))
         device = torch.device(guider.model_patcher.load_device)
         foreseen = self._foreseen(guider, noise.shape, device)
         session = CacheSession(self.policy, run, device, self.residence, foreseen, self.probe)
+        network = guider.model_patcher.get_model_object("diffusion_model")
+        compiled = is_compiled(network, wrappers.get(WrappersMP.APPLY_MODEL, {}))
+        notes = (budget_warning(session.foreseen, self.residence), UNCOMPILED if compiled else "")
+        for note in (*session.notes, *notes):
+            _warn(note)
         guider.model_options = comfy.model_patcher.create_model_options_clone(options)
         guider.model_options["transformer_options"][KEY] = session
-        for note in (*session.notes, budget_warning(session.foreseen, self.residence)):
-            _warn(note)
         started = time.perf_counter()
         try:
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
@@ -110,7 +124,7 @@ class CacheBinding:
             guider.model_options = options
             report = session.close(time.perf_counter() - started)
             self.ledger.publish(report)
-            if self.probe is None:
+            if self.is_shown:
                 show_on_sampler(one_line(report))
             log.info(one_line(report))
             _warn(non_finite_warning(report.memory))
@@ -141,7 +155,7 @@ class CacheBinding:
         computed, reused = session.recorder.counts
         if reused and not reused_before:
             _warn(drift_warning(session.run.sampler))
-        if self.probe is None:
+        if self.is_shown:
             show_on_sampler(so_far(computed, reused))
         return output
 
@@ -165,8 +179,6 @@ class CacheBinding:
         network = executor.class_obj.diffusion_model
         lanes = lanes_of(executor.class_obj, x, c_crossattn, control, options)
         compiled = is_compiled(network, options["wrappers"][WrappersMP.APPLY_MODEL])
-        if compiled and session.call.index == 0:
-            log.warning(UNCOMPILED)
         with (
             session.open_pass(uncompiled(network), lanes) as opened,
             scoped_forwards(opened.patches, compiled=compiled),
@@ -212,7 +224,9 @@ def replace_policy(model: Any, policy: Policy) -> Any:
     """
     present = find_binding(model)
     assert present is not None
-    binding = CacheBinding(policy, present.start_percent, present.end_percent, present.residence)
+    binding = CacheBinding(
+        policy, present.start_percent, present.end_percent, present.residence, is_shown=present.is_shown
+    )
     return _carrying(model, binding)
 
 

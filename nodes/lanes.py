@@ -34,10 +34,15 @@ def lanes_of(base_model: Any, x: torch.Tensor, context: Any, control: Any, optio
         tuple(getattr(context, "shape", ()))[1:],
     )
     shape = (x.shape[0] // len(branches), *x.shape[1:])
-    return [
-        Lane(branch=b, variant=variant, shape=shape, dtype=x.dtype, device=x.device, role=b[1])
-        for b in branches
-    ]
+    shared: dict[str, Any] = {"variant": variant, "shape": shape, "dtype": x.dtype, "device": x.device}
+    weights = _hooked(base_model)
+    return [Lane(branch=b, role=b[1], weights=weights, **shared) for b in branches]
+
+
+def _hooked(base_model: Any) -> Hashable:
+    """Return the hooks on the weights, such as a LoRA's on a prompt, with the strength their keyframes give them now."""
+    hooks = getattr(getattr(base_model, "current_patcher", None), "current_hooks", None)
+    return () if hooks is None else tuple((hook, hook.strength) for hook in hooks.hooks)
 
 
 def _frozen(value: Any) -> Hashable:

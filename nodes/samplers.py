@@ -5,6 +5,7 @@ Checked against the real host, sampler by sampler, in tests/host/test_samplers.p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,13 @@ CALLS_PER_STEP = {
     "sa_solver_pece": 2,
 }
 """Samplers with several calls in every step but the one that ends at sigma 0, which has one."""
+
+FIRST_ALONE = frozenset(["sa_solver_pece"])
+"""Those of them whose first step has one call, and the last as many as the others; all at the step's own noise level."""
+AT_THE_NEXT = frozenset(["heun", "exp_heun_2_x0", "exp_heun_2_x0_sde"])
+"""Samplers whose second call in a step is at the noise level of the next."""
+AT_THE_MEAN = frozenset(["dpm_2"])
+"""Samplers whose second call is at the geometric mean of that of the step and the next."""
 
 
 FRESH_NOISE = frozenset(
@@ -119,7 +127,7 @@ def sampler_name(sampler: Any) -> str:
 
 
 def call_sigmas(sampler: Any, sigmas: Sequence[float]) -> tuple[float, ...]:
-    """Return the noise level of every call where each step has one, at the step's own; else nothing.
+    """Return the noise level of every call where the schedule says it; else nothing.
 
     Only the host's functions are known so well, and only without churn, which raises a step's noise level. The first
     call may lie a little lower: some samplers shift it where its share of the picture is zero.
@@ -128,7 +136,25 @@ def call_sigmas(sampler: Any, sigmas: Sequence[float]) -> tuple[float, ...]:
     is_hosts = getattr(function, "__module__", "") == "comfy.k_diffusion.sampling"
     is_churned = getattr(sampler, "extra_options", {}).get("s_churn", 0.0) > 0.0
     name = sampler_name(sampler).removesuffix(WITHOUT_NOISE)
-    return tuple(sigmas[:-1]) if is_hosts and not is_churned and name in ONE_CALL_PER_STEP else ()
+    if not is_hosts or is_churned or name not in ONE_CALL_PER_STEP | FIRST_ALONE | AT_THE_NEXT | AT_THE_MEAN:
+        return ()
+    return tuple(level for step in range(len(sigmas) - 1) for level in _levels(name, step, sigmas))
+
+
+def _levels(name: str, step: int, sigmas: Sequence[float]) -> tuple[float, ...]:
+    """Return the noise levels of the calls in a step."""
+    here, following = sigmas[step], sigmas[step + 1]
+    if _num_calls(name, step, sigmas) == 1:
+        return (here,)
+    if name in FIRST_ALONE:
+        return (here, here)
+    return (here, following if name in AT_THE_NEXT else math.sqrt(here * following))
+
+
+def _num_calls(name: str, step: int, sigmas: Sequence[float]) -> int:
+    """Return how many calls a sampler makes in a step."""
+    is_short = step == 0 if name in FIRST_ALONE else sigmas[step + 1] == 0
+    return 1 if is_short else CALLS_PER_STEP.get(name, 1)
 
 
 def drift_warning(name: str) -> str:
@@ -156,10 +182,6 @@ def call_steps(name: str, sigmas: Sequence[float]) -> tuple[int, ...] | None:
     if num_steps < 1:
         return ()
     name = name.removesuffix(WITHOUT_NOISE)
-    if name in ONE_CALL_PER_STEP:
-        return tuple(range(num_steps))
-    if name not in CALLS_PER_STEP:
+    if name not in ONE_CALL_PER_STEP and name not in CALLS_PER_STEP:
         return None
-    return tuple(
-        step for step in range(num_steps) for _ in range(1 if sigmas[step + 1] == 0 else CALLS_PER_STEP[name])
-    )
+    return tuple(step for step in range(num_steps) for _ in range(_num_calls(name, step, sigmas)))

@@ -9,6 +9,7 @@ from typing import Any
 import comfy.sample
 import comfy.samplers
 import comfy.utils
+import torch
 
 SAMPLERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SAMPLERS)
 SCHEDULERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SCHEDULERS)
@@ -58,10 +59,10 @@ def sample(
     latent: dict[str, Any],
     seed: int,
     on_step: Callable[[], None],
-) -> None:
-    """Sample once, and forget the result; `on_step` is called after every step."""
+) -> torch.Tensor:
+    """Sample once and return the final latents (B, C, ...); `on_step` is called after every step."""
     picture = fitting(model, latent)
-    comfy.sample.sample(
+    samples: torch.Tensor = comfy.sample.sample(
         model,
         comfy.sample.prepare_noise(picture, seed, latent.get("batch_index")),
         settings.steps,
@@ -77,6 +78,7 @@ def sample(
         disable_pbar=True,
         seed=seed,
     )
+    return samples
 
 
 def progress(total: int) -> Callable[[], None]:

@@ -22,6 +22,7 @@ from ..cache_core import (
     Residence,
     Setting,
 )
+from ..cache_core.forecasting import ForecastConfig
 
 MEGABYTE = 1024 * 1024
 
@@ -80,6 +81,11 @@ def training_config(values: Mapping[str, Any], artefact: Artefact | None) -> Con
             f"'profile' is {artefact}, but '{values['method']}' takes none. Set it to '{NO_FILE}'."
         )
     return config_type(**_given(config_type, values), **dict.fromkeys(fields, artefact))
+
+
+def forecast_inputs() -> list[Any]:
+    """Return the widgets that say how a forecast is made."""
+    return _widgets(ForecastConfig)
 
 
 def make_policy(values: Mapping[str, Any], artefact: Artefact | None = None) -> Policy:
@@ -221,7 +227,12 @@ def _percent(name: str, default: float, help_text: str) -> Any:
 def _held(word: str, owner: type[Policy], artefact: Artefact | None) -> dict[str, Artefact]:
     """Return the chosen file by the setting that takes it; `word` is what `owner` is called in errors."""
     fields = artefact_fields(owner)
-    if fields and artefact is None:
+    needed = [
+        item.name
+        for item, details in owner.config_type.settings()
+        if details.kinds and not details.is_optional
+    ]
+    if needed and artefact is None:
         raise ConfigError(
             f"The {word} '{owner.name}' needs a file, and 'artefact' is '{NO_FILE}'. Choose one that was made for this "
             "model, or make one: the node Feature Cache Calibrate does, with the settings you will sample with."

@@ -17,6 +17,8 @@ MEMORY: Widgets = {
     "cache_dtype": "same as model",
     "memory_budget_mb": 0,
 }
+FORECAST: Widgets = {"order": 2, "trust": "auto"}
+FORECAST_OF_METHOD: Widgets = {f"method.{name}": value for name, value in FORECAST.items()}
 
 
 def _file(name: str, made_for: str) -> Widgets:
@@ -37,6 +39,19 @@ def fora(interval: int) -> Widgets:
 def block_caching(delta: float, artefact: str, made_for: str) -> Widgets:
     """Return Feature Cache's widgets with Block Caching."""
     method: Widgets = {"method": "block_caching", "method.delta": delta}
+    return {**method, **WINDOW, **MEMORY, **_file(artefact, made_for)}
+
+
+def step_list(speedup: float, artefact: str, made_for: str) -> Widgets:
+    """Return Feature Cache's widgets with a step list."""
+    method: Widgets = {
+        "method": "step_list",
+        **FORECAST_OF_METHOD,
+        "method.speedup": speedup,
+        "method.steps": "auto",
+        "method.spread": "auto",
+        "method.level": "model",
+    }
     return {**method, **WINDOW, **MEMORY, **_file(artefact, made_for)}
 
 
@@ -79,6 +94,19 @@ WHAT: dict[str, Widgets] = {
     "teacache": {"what": "teacache", "what.order": 4},
 }
 """What Feature Cache Calibrate looks for."""
+
+
+def search(speedup: float, settings: Widgets, file_name: str) -> Widgets:
+    """Return Schedule Search's widgets."""
+    wished: Widgets = {
+        "seed": 1,
+        "control_after_generate": "fixed",
+        "num_seeds": 2,
+        "speedup": speedup,
+        "tries": 12,
+        "minutes": 10.0,
+    }
+    return {**settings, **wished, **FORECAST, "file_name": file_name}
 
 
 def calibrate(what: str, settings: Widgets, file_name: str) -> Widgets:

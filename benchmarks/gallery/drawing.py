@@ -71,7 +71,16 @@ def side_by_side(
 
 
 def calibration(graph: Graph, family: Family, parts: Parts, what: str, file_name: str) -> None:
-    """Add, muted and in a frame of its own, the prompts and the node that make the file `file_name`."""
+    """Add, muted and in a frame of its own, the prompts and the calibration that make the file `file_name`."""
+    first_once(
+        graph, family, parts, "FeatureCacheCalibrate", caches.calibrate(what, family.settings, file_name)
+    )
+
+
+def first_once(
+    graph: Graph, family: Family, parts: Parts, maker: str, widgets: caches.Widgets, **links: Output
+) -> None:
+    """Add, muted and in a frame of its own, the prompts and the node `maker`, which makes a file of them."""
     top, begin = graph.below(PROMPTS, REPORTS), len(graph.nodes)
     graph.column(PROMPTS, 420, top)
     prompts = [
@@ -86,13 +95,14 @@ def calibration(graph: Graph, family: Family, parts: Parts, what: str, file_name
     together = family.guide(graph, together, muted=True)
     graph.column(CACHES + 300, 700, top)
     graph.add(
-        "FeatureCacheCalibrate",
-        caches.calibrate(what, family.settings, file_name),
+        maker,
+        widgets,
         muted=True,
         model=parts.model,
         positive=together,
         negative=parts.negative,
         latent_image=parts.latent,
+        **links,
     )
     graph.group(FIRST, graph.nodes[begin:])
 

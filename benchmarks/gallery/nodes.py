@@ -68,13 +68,21 @@ TYPES: Mapping[str, NodeType] = {
         outputs=(("artefact", "STRING"), ("plot", "IMAGE"), ("findings", "STRING")),
         height=900,
     ),
+    "CacheScheduleSearch": NodeType(
+        sockets=(MODEL, POSITIVE, NEGATIVE, LATENT, VAE),
+        outputs=(("artefact", "STRING"), ("plot", "IMAGE"), ("findings", "STRING")),
+        height=1000,
+    ),
     "MarkdownNote": NodeType(height=620),
 }
+
+MAKERS = {"FeatureCacheCalibrate", "CacheScheduleSearch"}
+"""Nodes that make an artefact while the user waits."""
 
 CACHES = {"FeatureCache", "TeaCacheThreshold", "L2CRouterLoader", "ErrorOptimizer"}
 """Nodes that can name an artefact."""
 
-TEXTS = {"text", "filename_prefix", "made_for", "file_name", "correction.steps"}
+TEXTS = {"text", "filename_prefix", "made_for", "file_name", "correction.steps", "method.steps"}
 """Widgets with free text; other texts are choices."""
 
 DYNAMIC = {"method", "indicator", "threshold", "correction", "what"}

@@ -89,6 +89,20 @@ TEACACHE_CALIBRATED = (
     + f"\n\n{_HONEST}"
 )
 
+STEP_LIST = f"""**First, once.** The frame *First, once* finds the list for this model and these settings ({{made_for}}): select its nodes, \
+press **Ctrl+M** to switch them on, and run. It samples three prompts uncached, works out the best list of full steps from that, samples with \
+it and others near it, and saves the best in {{file_folder}}. That takes as long as some fifty pictures, or ten minutes; *tries* and *minutes* \
+end it sooner, and so does the stop button: the best list so far is kept. The node then shows how near to the uncached picture it will be (PSNR), \
+beside the rule that needs no search, even spacing, and fewer steps. Press **Ctrl+M** on them again and run.
+
+**Then** run. In the report the steps of the list are computed; in the others nothing of the network runs, and its output is forecast.
+
+* *speedup* is the search's: for another one search again. 1 computes everything.
+* Without the file (*artefact* `none`) the list is a rule of *speedup*, steps and guidance.
+* *order* and *trust* should be those of the search.
+
+{_HONEST}"""
+
 _ROUTER = """The node takes a router that was trained on {model}. **None is published for it yet**: without the file the node says \
 so when you run, and nothing else happens. Put a router into {file_folder}, refresh the node definitions (**R**), and choose it in \
 *artefact*.{published} The node **Feature Cache Router Trainer** makes one for your own model.

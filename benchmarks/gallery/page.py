@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from .nodes import CACHES
+from .nodes import CACHES, MAKERS
 from .questions import Asked
 
 BEGIN, END = "<!-- workflows -->", "<!-- /workflows -->"
@@ -31,7 +31,7 @@ def replaced(page: str, content: str) -> str:
 
 def _needs(one: Asked, shipped: Collection[str]) -> str:
     nodes = one.workflow()["nodes"]
-    if any(node["type"] == "FeatureCacheCalibrate" for node in nodes):
+    if any(node["type"] in MAKERS for node in nodes):
         return "a file that it makes itself, first, once"
     named = {value for node in nodes if node["type"] in CACHES for value in node["widgets_values"]}
     files = {value for value in named if str(value).endswith(".safetensors")}

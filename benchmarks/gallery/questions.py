@@ -10,6 +10,9 @@ from . import caches, drawing, notes
 from .families import FAMILIES, FLUX, Family
 from .graph import Graph
 
+TWICE = 2.0
+"""The speedup of the searched list."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -42,6 +45,18 @@ def _which_steps_can_be_skipped(graph: Graph, family: Family) -> str:
     widgets = caches.teacache(0.1, name, notes.made_here(family))
     _patched(graph, family, "TeaCacheThreshold", widgets, ("teacache", name))
     return notes.TEACACHE_CALIBRATED
+
+
+def _which_steps_are_worth_computing(graph: Graph, family: Family) -> str:
+    name = f"{family.prefix}_step_list_{family.steps}_steps.safetensors"
+    parts = family.begin(graph)
+    graph.column(drawing.CACHES, 360)
+    widgets = caches.step_list(TWICE, name, notes.made_here(family))
+    model = graph.add("FeatureCache", widgets, model=parts.model)[0]
+    drawing.one_picture(graph, family, parts, model)
+    searched = caches.search(TWICE, family.settings, name)
+    drawing.first_once(graph, family, parts, "CacheScheduleSearch", searched, vae=parts.vae)
+    return notes.STEP_LIST
 
 
 def _what_may_every_second_step_reuse(graph: Graph, family: Family) -> str:
@@ -130,6 +145,12 @@ QUESTIONS = (
         "Which steps of {} can be skipped, picture by picture?",
         "TeaCache, SeaCache",
         _which_steps_can_be_skipped,
+    ),
+    Question(
+        "which_steps_are_worth_computing",
+        "Which steps of {} are worth computing, and which can be forecast?",
+        "Step List, searched",
+        _which_steps_are_worth_computing,
     ),
     Question(
         "what_may_every_second_step_reuse",

@@ -257,6 +257,7 @@ _RULES: dict[str, Callable[[Workflow, Workflow, Counterpart], str]] = {
     "EmptyLatentImage": _size,
     "KSampler": _guidance,
     "FeatureCacheCalibrate": _calibration,
+    "CacheScheduleSearch": _calibration,
     "FeatureCache": _files,
     "TeaCacheThreshold": _files,
     "L2CRouterLoader": _files,

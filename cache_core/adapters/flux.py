@@ -34,6 +34,8 @@ LEAVES = {
 }
 """The parts of a block, and the sub-module whose output is the feature."""
 NORMS = {DOUBLE: ("img_norm1", "img_norm2", "txt_norm2"), SINGLE: ()}
+MODULATIONS = {DOUBLE: ("img_mod", "txt_mod"), SINGLE: ()}
+"""What makes the gates of a block that modulates itself, beside what says whether it does."""
 STREAMS = {DOUBLE: Streams(names=("img", "txt"), image="img"), SINGLE: Streams(names=("x",), image="x")}
 
 
@@ -49,8 +51,11 @@ class FluxAdapter(BlockAdapter):
     @classmethod
     def faults(cls, block: Block) -> list[str]:
         """Return what a block lacks."""
-        modules = (*LEAVES[block.path].values(), *NORMS[block.path])
-        return missing_parts(block.module, str(block), modules, (*STREAMS[block.path].names, "vec"))
+        own = MODULATIONS[block.path] if getattr(block.module, "modulation", None) else ()
+        modules = (*LEAVES[block.path].values(), *NORMS[block.path], *own)
+        faults = missing_parts(block.module, str(block), modules, (*STREAMS[block.path].names, "vec"))
+        # Without the attribute nobody knows whether the block modulates itself or is told how.
+        return faults if hasattr(block.module, "modulation") else [*faults, f"{block} has no 'modulation'"]
 
     @property
     def patch_size(self) -> int:

@@ -42,8 +42,14 @@ class SD3Adapter(BlockAdapter):
     @classmethod
     def faults(cls, block: Block) -> list[str]:
         """Return what a block lacks."""
-        modules = ("context_block.attn", "x_block.attn.proj", "x_block.mlp", "x_block.norm1")
-        faults = missing_parts(block.module, str(block), modules, ())
+        names = ["context_block.attn", "x_block.norm1"]
+        for name in ("context_block", "x_block"):
+            half = getattr(block.module, name, None)
+            if not getattr(half, "pre_only", False):
+                names += [f"{name}.{part}" for part in ("attn.proj", "norm2", "mlp", "adaLN_modulation")]
+            if getattr(half, "x_block_self_attn", False):
+                names.append(f"{name}.attn2.proj")
+        faults = missing_parts(block.module, str(block), names, ())
         halves = (getattr(block.module, name, None) for name in ("context_block", "x_block"))
         if any(getattr(half, "scale_mod_only", True) for half in halves):
             faults.append(f"{block} is modulated without shifts")

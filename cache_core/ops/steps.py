@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 LIST_FORM = r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*"
 """Regular expression of a list such as `0-3, 5, 8`."""
 
@@ -12,18 +14,39 @@ def listed_steps(text: str) -> tuple[int, ...]:
     return tuple(sorted({step for span in spans for step in range(int(span[0]), int(span[-1]) + 1)}))
 
 
-def spread_steps(num_steps: int, num_full: int, bend: float) -> tuple[int, ...]:
-    """Return `num_full` of `num_steps` steps that lie close together early and ever further apart later.
+def even_steps(num_steps: int, num_full: int) -> tuple[int, ...]:
+    """Return `num_full` of `num_steps` steps, evenly spread.
 
-    The k-th is at (num_steps - 2) * (k / (num_full - 1)) ** bend, rounded, or at the next one that is free: the first step
-    is always there, and the last one never unless all are, because nothing follows that could profit from it. `bend` 1
-    spreads them evenly.
-
-    The lists that were searched on Flux and on Qwen-Image (methods of the Golden Path study, arXiv:2609.39343) have this form.
+    The first step is always there, and the last one never unless all are: nothing follows that could profit from it.
     """
+    return _nearest([step / max(num_steps - 2, 1) for step in range(num_steps)], num_full)
+
+
+def shifted_steps(noise: Sequence[float], num_full: int, shift: float) -> tuple[int, ...]:
+    """Return the `num_full` steps whose noise is nearest to that of a flow schedule of the given shift.
+
+    Such a schedule has the noise t = shift * u / (1 + (shift - 1) * u) for evenly spread u (Esser et al. 2024,
+    arXiv:2403.03206, Eq. 23): the larger the shift, the more of its steps are noisy ones. First and last step as in
+    `even_steps`.
+
+    Args:
+        noise: Share of noise at each step, noisiest first, in (0, 1].
+        num_full: How many steps; all where there are not more.
+        shift: Above 0; 1 spreads them evenly over the noise.
+    """
+    unshifted = [t / (shift - (shift - 1) * t) for t in noise]
+    first, last = unshifted[0], unshifted[max(len(unshifted) - 2, 0)]
+    return _nearest([(first - u) / max(first - last, 1e-9) for u in unshifted], num_full)
+
+
+def _nearest(progress: Sequence[float], num_full: int) -> tuple[int, ...]:
+    """Return the steps nearest to evenly spread progress: 0 at the first step, 1 at the last but one; each step once."""
+    num_steps = len(progress)
     if num_full >= num_steps:
         return tuple(range(num_steps))
     steps = [0]
     for k in range(1, num_full):
-        steps.append(max(steps[-1] + 1, round((num_steps - 2) * (k / (num_full - 1)) ** bend)))
+        wanted = k / (num_full - 1)
+        free = range(steps[-1] + 1, num_steps - num_full + k)
+        steps.append(min(free, key=lambda step: abs(progress[step] - wanted)))
     return tuple(steps)

@@ -104,7 +104,7 @@ class BlockCaching(Policy):
         profile, last = self._settings.profile, history[-1].value
         name = f"{target.site}.{target.stream}"
         if profile is None or f"scale.{name}" not in profile.tensors:
-            return last.clone()
+            return super().estimate(history, target)
         row = self._row(profile, target.call)
         gamma, beta = (profile.tensors[f"{part}.{name}"][row].to(last) for part in ("scale", "shift"))
         return beta + last * (1 + gamma)

@@ -20,10 +20,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, ClassVar, cast
 
-from torch import Tensor
-
 from ..policy import POLICIES, Config, Evidence, Policy, Since, setting
-from ..types import Action, Call, History, Indicator, Level, Site, Target
+from ..types import Action, Call, Indicator, Level, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +88,6 @@ class FirstBlock(Policy):
             and num_skipped < settings.max_consecutive
         )
         return dict.fromkeys(evidence.sites, Action.REUSE if skips else Action.COMPUTE)
-
-    def estimate(self, history: History, target: Target) -> Tensor:
-        """Return a copy of the last computed call's residual."""
-        return history[-1].value.clone()
 
     @property
     def _settings(self) -> FirstBlockConfig:

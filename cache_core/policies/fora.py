@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
-from torch import Tensor
-
 from ..policy import POLICIES, Config, Evidence, Policy, setting
-from ..types import Action, Call, History, Level, Site, Target
+from ..types import Action, Call, Level, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +59,6 @@ class Fora(Policy):
         """Return one action for all sites: FORA's schedule knows neither depth nor kind of site."""
         action = Action.COMPUTE if self._is_full(call) else Action.REUSE
         return dict.fromkeys(evidence.sites, action)
-
-    def estimate(self, history: History, target: Target) -> Tensor:
-        """Return a copy of the newest snapshot."""
-        return history[-1].value.clone()
 
     @property
     def _settings(self) -> ForaConfig:

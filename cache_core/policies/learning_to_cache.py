@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor
 
 from ..artefact import Artefact, Kind
 from ..mapping import check_run, nearest_row
 from ..policy import POLICIES, Config, Evidence, Policy, setting
-from ..types import Action, Call, History, Level, Run, Site, Target
+from ..types import Action, Call, Level, Run, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +75,6 @@ class LearningToCache(Policy):
         # sigmoid(score) > threshold, written so that at threshold 0 every score passes, however low.
         computed = router.sites_where(scores > torch.logit(torch.tensor(self._settings.threshold)))
         return {site: Action.COMPUTE if str(site) in computed else Action.REUSE for site in evidence.sites}
-
-    def estimate(self, history: History, target: Target) -> Tensor:
-        """Return a copy of the full step's feature."""
-        return history[-1].value.clone()
 
     @property
     def _settings(self) -> LearningToCacheConfig:

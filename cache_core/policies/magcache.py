@@ -19,12 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from torch import Tensor
-
 from ..artefact import Artefact, Kind
 from ..ops.magnitude_ratios import PUBLISHED_RATIOS, resampled
 from ..policy import POLICIES, Config, Evidence, Policy, setting
-from ..types import Action, Call, History, Level, Run, Site, Target
+from ..types import Action, Call, Level, Run, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +105,6 @@ class MagCache(Policy):
         """Return one action for all sites: whether the table says so for the call's step."""
         action = Action.COMPUTE if call.step in self.full_steps(call.run) else Action.REUSE
         return dict.fromkeys(evidence.sites, action)
-
-    def estimate(self, history: History, target: Target) -> Tensor:
-        """Return a copy of the last computed step's residual."""
-        return history[-1].value.clone()
 
     def _ratios(self, num_steps: int) -> tuple[float, ...]:
         measured = self._settings.measured

@@ -15,12 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from torch import Tensor
-
 from ..artefact import Artefact, Kind
 from ..mapping import check_run, nearest_row
 from ..policy import POLICIES, Config, Evidence, Policy, setting
-from ..types import Action, Call, History, Level, Run, Site, Target
+from ..types import Action, Call, Level, Run, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +69,6 @@ class Mask(Policy):
         row = nearest_row(mask.sampling, call.run, call.step, range(mask.num_steps))
         computed = mask.sites_where(mask.tensors["compute"][row])
         return {site: Action.COMPUTE if str(site) in computed else Action.REUSE for site in evidence.sites}
-
-    def estimate(self, history: History, target: Target) -> Tensor:
-        """Return a copy of the newest feature, however many steps old."""
-        return history[-1].value.clone()
 
     @property
     def _settings(self) -> MaskConfig:

@@ -26,7 +26,7 @@ from ..ops.accumulation import accumulated, is_first_or_last
 from ..ops.filters import wiener_filtered
 from ..ops.indicators import relative_l1
 from ..policy import POLICIES, Config, Evidence, Policy, setting
-from ..types import Action, Call, History, Indicator, Level, Reading, Site, Target
+from ..types import Action, Call, Indicator, Level, Reading, Site
 
 MARGIN = 1e-6
 """How far both shares stay from 0, as in the published code."""
@@ -83,10 +83,6 @@ class SeaCache(Policy):
         change = accumulated(evidence.observed, evidence.trace)
         skips = change < self._settings.threshold and not is_first_or_last(call)
         return dict.fromkeys(evidence.sites, Action.REUSE if skips else Action.COMPUTE)
-
-    def estimate(self, history: History, target: Target) -> Tensor:
-        """Return a copy of the last computed call's residual."""
-        return history[-1].value.clone()
 
     def _filtered(self, reading: Reading) -> Tensor:
         a, b = (min(max(share, MARGIN), 1.0 - MARGIN) for share in reading.call.mixing)

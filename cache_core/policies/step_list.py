@@ -1,15 +1,16 @@
-"""Step list: a few full steps, close together where the picture is laid out; a forecast in between.
+"""Step list: a few full steps, spread over the noise levels; a forecast in between.
 
 The lists that were searched for published models (BudCache, arXiv:2606.13496; DPCache; the Golden Path study,
 arXiv:2609.39343) compute the first steps one after the other and leave ever longer gaps after them, and the study finds
 that such a list, fixed for all prompts, does within a fraction of a decibel what adaptive schedules do. Here the list is
-a rule of the number of steps T and the wished speedup S: of n = T / S full steps the k-th is at
+written out, or a rule spreads n = T / S full steps over a run of T steps for the wished speedup S:
 
-    (T - 2) * (k / (n - 1)) ^ bend,
+* without guidance, and for models that are no flow models: evenly;
+* with guidance: where a flow schedule of shift 2 has its n noise levels. Guided predictions turn quickly at high noise,
+  where a schedule of shift 1 has few steps, and one of shift 3 more than the picture needs.
 
-or it is written out. In a step that is left out each feature is what Newton's polynomial in sigma through the last
-computed ones says, held back as `trust` tells. Without guidance features move evenly: full steps are spread evenly and the
-polynomial is of order 2. With guidance the first steps turn quickly: bend 1.6, and half of a straight line.
+In a step that is left out each feature is what Newton's polynomial in sigma through the last computed ones says, held back
+as `trust` tells: without guidance of order 2; with guidance a straight line that is followed for half a step.
 
 At level `model` the feature is the network's output and nothing of the network runs in a step that is left out. There,
 with order 0 and Euler, the method is nothing else than sampling with the listed noise levels only: what the forecast
@@ -27,14 +28,17 @@ from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor
 
+from ..artefact import Artefact, Kind
+from ..errors import ConfigError
 from ..forecasting import ForecastConfig, forecast, is_guided
-from ..ops.steps import LIST_FORM, listed_steps, spread_steps
+from ..ops.steps import LIST_FORM, even_steps, listed_steps, shifted_steps
 from ..policy import POLICIES, Evidence, Policy, setting
+from ..step_schedule import check_schedule, scheduled_steps
 from ..types import Action, Call, History, Level, Run, Site, Target
 
 AUTO = "auto"
-EVEN, GUIDED = 1.0, 1.6
-"""Bend without and with guidance."""
+SHIFT = 2.0
+"""Shift of the flow schedule that full steps follow with guidance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +58,11 @@ class StepListConfig(ForecastConfig):
         form=(rf"{AUTO}|{LIST_FORM}", f"'{AUTO}' or a list such as '0-3, 5, 8, 12, 16'"),
         advanced=True,
     )
-    bend: float = setting(
-        0.0,
-        "How much closer together early steps are computed than late ones. 1 spreads them evenly, 2 leaves ever longer gaps; below 1 "
-        "late ones are closer together. 0 takes what suits the guidance: 1 without (cfg 1), 1.6 with.",
-        minimum=0.0,
-        maximum=3.0,
+    spread: Literal["auto", "even", "shifted"] = setting(
+        "auto",
+        "How the computed steps are spread. 'even' leaves equal gaps; 'shifted' follows the noise levels of a flow schedule of shift 2, "
+        "close together where a guided picture is laid out. 'auto' takes 'shifted' for flow models with guidance, else 'even'.",
+        choices=("auto", "even", "shifted"),
         advanced=True,
     )
     level: Literal["model", "stack", "block", "module"] = setting(
@@ -69,6 +72,25 @@ class StepListConfig(ForecastConfig):
         choices=("model", "stack", "block", "module"),
         advanced=True,
     )
+    schedule: Artefact | None = setting(
+        None,
+        "The list of computed steps, searched for this model by the node Feature Cache Schedule Search. Without one 'steps' says which.",
+        kinds=(Kind.STEPS,),
+        is_optional=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ConfigError: With all offending fields at once, or where there are two lists.
+        """
+        super().__post_init__()
+        if self.schedule is not None and self.steps != AUTO:
+            raise ConfigError(
+                f"'steps' is '{self.steps}' and there is the file {self.schedule}: one list is enough. Set 'steps' to '{AUTO}', or "
+                "take the file away."
+            )
 
 
 @POLICIES.register
@@ -92,7 +114,11 @@ class StepList(Policy):
         return self._settings.memory
 
     def check_run(self, run: Run) -> tuple[str, ...]:
-        """Return a note where a written list names steps that the run has not."""
+        """Return a note where a written list names steps that the run has not, or a file was made for something else."""
+        settings = self._settings
+        if settings.schedule is not None:
+            told = {name: getattr(settings, name) for name in ("speedup", "order", "trust", "level")}
+            return check_schedule(settings.schedule, run, told)
         beyond = [step for step in self.full_steps(run) if step >= run.num_steps]
         if not beyond:
             return ()
@@ -105,10 +131,14 @@ class StepList(Policy):
     def full_steps(self, run: Run) -> tuple[int, ...]:
         """Return the steps that are computed in `run`."""
         settings = self._settings
+        if settings.schedule is not None and settings.speedup > 1:
+            return scheduled_steps(settings.schedule, run)
         if settings.steps != AUTO:
             return listed_steps(settings.steps)
-        bend = settings.bend or (GUIDED if is_guided(run) else EVEN)
-        return spread_steps(run.num_steps, max(round(run.num_steps / settings.speedup), 1), bend)
+        num_full = max(round(run.num_steps / settings.speedup), 1)
+        if settings.spread == "shifted" or (settings.spread == "auto" and run.flow and is_guided(run)):
+            return shifted_steps(run.noise, num_full, SHIFT)
+        return even_steps(run.num_steps, num_full)
 
     def plan(self, call: Call, evidence: Evidence) -> Mapping[Site, Action]:
         """Return one action for all sites: whether the call's step is listed."""

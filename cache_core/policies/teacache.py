@@ -20,14 +20,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from torch import Tensor
-
 from ..artefact import Artefact, Kind
 from ..ops.accumulation import accumulated, is_first_or_last
 from ..ops.polynomials import evaluate_within
 from ..ops.teacache_coefficients import IDENTITY, PUBLISHED
 from ..policy import POLICIES, Config, Evidence, Policy, setting
-from ..types import Action, Call, History, Indicator, Level, Run, Site, Target
+from ..types import Action, Call, Indicator, Level, Run, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +106,6 @@ class TeaCache(Policy):
         coefficients = fitted.tensors["coefficients"].tolist()
         low, high = fitted.measured.get("low", 0.0), fitted.measured.get("high", math.inf)
         return abs(evaluate_within(coefficients, change, low, high))
-
-    def estimate(self, history: History, target: Target) -> Tensor:
-        """Return a copy of the last computed call's residual."""
-        return history[-1].value.clone()
 
     @property
     def _settings(self) -> TeaCacheConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gallery.nodes import CACHES, TYPES
+from gallery.nodes import CACHES, MAKERS, TYPES
 from gallery.page import replaced, table
 from gallery.questions import asked, workflows
 
@@ -19,6 +19,7 @@ METHODS = {
     "how_much_faster": "FORA",
     "which_blocks_can_wait": "Block Caching",
     "which_steps_can_be_skipped": "TeaCache",
+    "which_steps_are_worth_computing": "Step List",
     "what_may_every_second_step_reuse": "Learning-to-Cache",
     "what_may_every_step_reuse": "HarmoniCa",
     "can_a_cache_correct_itself": "Error-Optimized Cache",
@@ -94,7 +95,7 @@ def test_the_note_asks_the_question_and_says_where_every_file_goes(name: str) ->
 def test_a_file_that_does_not_ship_says_for_what_and_a_calibration_makes_it(name: str, root: Path) -> None:
     nodes = workflows()[name]["nodes"]
     shipped = {path.name for path in (root / "cache_core" / "artefacts").glob("*.safetensors")}
-    made = [node["widgets_values"][-1] for node in nodes if node["type"] == "FeatureCacheCalibrate"]
+    made = [node["widgets_values"][-1] for node in nodes if node["type"] in MAKERS]
     for node in nodes:
         if node["type"] not in CACHES:
             continue
@@ -110,7 +111,7 @@ def test_a_calibration_samples_as_the_sampler_does(workflow: dict[str, Any]) -> 
     settings = [
         tuple(_widgets(node)[name] for name in shared)
         for node in workflow["nodes"]
-        if node["type"] in ("KSampler", "FeatureCacheCalibrate")
+        if node["type"] in {"KSampler", *MAKERS}
     ]
     assert len(set(settings)) == 1
 

@@ -49,6 +49,7 @@ def test_every_change_is_named_and_nothing_else_changes(workflow: dict[str, Any]
         "EmptyLatentImage",
         "KSampler",
         "FeatureCacheCalibrate",
+        "CacheScheduleSearch",
         "TeaCacheThreshold",
         "ErrorOptimizer",
     }

@@ -18,6 +18,7 @@ PAGES = [
     "docs/artefacts.md",
     "docs/how_it_works.md",
     "docs/compatibility.md",
+    "docs/schedule_search.md",
     "docs/training.md",
     "docs/decisions.md",
     "workflows/README.md",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -106,13 +108,18 @@ def test_snapshots_beyond_the_memory_are_left_alone() -> None:
     )
 
 
-@pytest.mark.parametrize(("cfg", "resolved"), [(1.0, (2, None)), (4.0, (1, 0.5)), (None, (1, 0.5))])
-def test_auto_measures_without_guidance_and_goes_half_of_a_line_with_it(
-    cfg: float | None, resolved: tuple[int, float | None]
+@pytest.mark.parametrize(
+    ("cfg", "left_out", "resolved"),
+    [(1.0, 2, (2, None)), (4.0, 1, (1, 0.5)), (4.0, 2, (1, 0.25)), (None, 2, (1, 0.25))],
+)
+def test_auto_measures_without_guidance_and_follows_a_line_for_half_a_step_with_it(
+    cfg: float | None, left_out: int, resolved: tuple[int, float | None]
 ) -> None:
-    assert ForecastConfig().resolved(_call(0.5, cfg).run) == resolved
+    newest, call = (replace(_call(0.5, cfg), step=step) for step in (3, 3 + left_out))
+    assert ForecastConfig().resolved(call, newest) == resolved
 
 
 def test_chosen_trust_holds_with_and_without_guidance() -> None:
     settings = ForecastConfig(order=2, trust="full")
-    assert settings.resolved(_call(0.5, 4.0).run) == settings.resolved(_call(0.5, 1.0).run) == (2, 1.0)
+    for call in (_call(0.5, 4.0), _call(0.5, 1.0)):
+        assert settings.resolved(call, call) == (2, 1.0)

@@ -25,6 +25,7 @@ ORDER = [
     "artefact_file",
     "components",
     "mapping",
+    "step_schedule",
     "policy",
     "forecasting",
     "overlay",
@@ -50,9 +51,10 @@ LEAVES = {
     "adapters": "blocks",
     "importers": "components",
     "calibration": "probe",
+    "searching": "probe",
     "training": "session",
 }
-FAMILIES = {"training"}
+FAMILIES = {"searching", "training"}
 """Leaves whose files may also import each other."""
 ALLOWED_OUTSIDE = {"torch", "safetensors", "einops", "numpy"}
 KNOWS = {
@@ -60,6 +62,7 @@ KNOWS = {
     "host": {"comfy", "comfy_execution"},
     "progress": {"comfy_execution", "server"},
     "runs": {"comfy"},
+    "schedule_runs": {"comfy"},
     "trajectory": {"comfy"},
     "uncached": {"comfy"},
 }

@@ -68,6 +68,24 @@ def test_a_changed_lane_recomputes_once_then_resumes(changed: dict[str, object])
     assert network.num_runs == 4
 
 
+def test_a_lane_under_other_weights_recomputes_once_and_keeps_no_more_than_before() -> None:
+    session, network = toy.open_session(toy.fora(interval=4, anchor="start"), steps=4), toy.ToyDiT()
+    light, heavy = (toy.lane(weights=(("lora", strength),)) for strength in (0.0, 1.0))
+    runs = []
+    for lane in (light, heavy, heavy, light):
+        toy.call(session, network, ONE, [lane])
+        runs.append(network.num_runs)
+        assert session.store.num_bytes == 8
+    assert runs == [2, 4, 4, 6]
+
+
+def test_a_lane_that_decides_forgets_what_it_showed_under_other_weights() -> None:
+    session, network = toy.open_session(toy.threshold(threshold=100.0)), toy.ToyDiT()
+    for strength in (0.0, 0.0, 1.0, 1.0):
+        toy.call(session, network, ONE, [toy.lane(weights=strength)])
+    assert [call.full for call in session.close(seconds=1.0).calls] == [True, False, True, False]
+
+
 def test_a_lane_that_comes_twice_in_a_call_is_never_cached() -> None:
     session, network = toy.open_session(toy.fora(interval=4, anchor="start")), toy.ToyDiT()
     twice = [toy.lane(), toy.lane()]

@@ -41,3 +41,8 @@ def test_remaining_calls() -> None:
 def test_empty_schedule_has_no_steps() -> None:
     assert Run(sigmas=()).num_steps == 0
     assert Run(sigmas=()).step_of(0, 1.0) == 0
+
+
+def test_noise_is_sigma_in_flow_models_and_goes_to_1_in_others() -> None:
+    assert Run(sigmas=SIGMAS).noise == (1.0, 0.75, 0.5, 0.25)
+    assert Run(sigmas=(3.0, 1.0, 0.0), flow=False).noise == (0.75, 0.5)

@@ -49,6 +49,19 @@ def test_what_changes_the_function_changes_the_lane(host: real.Host, change: dic
     assert not set(_lanes(host)) & set(_lanes(host, **change))
 
 
+def test_the_weights_of_a_lane_are_the_hooks_at_the_strength_of_the_moment(host: real.Host) -> None:
+    """ComfyUI lays hooked LoRAs over the weights before each pass, as strong as their keyframes say by then."""
+    lora, patcher = SimpleNamespace(strength=0.0), SimpleNamespace(current_hooks=None)
+    model = SimpleNamespace(current_patcher=patcher)
+    seen = [_lanes(host, base_model=model)[0]]
+    patcher.current_hooks = SimpleNamespace(hooks=[lora])
+    for strength in (0.0, 0.5, 0.5):
+        lora.strength = strength
+        seen.append(_lanes(host, base_model=model)[0])
+    assert len(set(seen)) == 1, "the same lane, so that what is outdated gives its room back"
+    assert [lane.weights for lane in seen] == [(), *(((lora, s),) for s in (0.0, 0.5, 0.5))]
+
+
 def test_batched_and_separate_are_the_same_lanes(host: real.Host) -> None:
     alone = [
         _lanes(

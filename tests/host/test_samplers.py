@@ -27,6 +27,9 @@ UNFORESEEN = {"dpm_fast", "dpm_adaptive", "heunpp2", "uni_pc", "uni_pc_bh2"}
 """Samplers whose calls we do not foresee: adaptive, off the grid, or counted in a way of their own."""
 ALIASES = {"ddim": "euler"}
 """Names in the menu that run another's function."""
+SEVERAL = TABLE.FIRST_ALONE | TABLE.AT_THE_NEXT | TABLE.AT_THE_MEAN
+LEVELS = [(name, "flux", 5) for name in sorted(TABLE.ONE_CALL_PER_STEP | SEVERAL)]
+LEVELS += [(name, family, 3) for name in sorted(SEVERAL) for family in ("flux", "pixart")]
 NAMES = sorted(TABLE.ONE_CALL_PER_STEP | set(TABLE.CALLS_PER_STEP) | UNFORESEEN | set(ALIASES))
 
 
@@ -68,11 +71,43 @@ def test_a_schedule_that_does_not_end_at_zero_has_no_short_last_step() -> None:
     assert call_steps("somebody_elses", [1.0, 0.0]) is None
 
 
+@pytest.mark.parametrize("sampler", TABLE.CALLS_PER_STEP)
 def test_two_halves_of_a_schedule(
-    flux: Any, cached: Callable[..., Any], report: Callable[[Any], Any]
+    flux: Any, cached: Callable[..., Any], report: Callable[[Any], Any], sampler: str
 ) -> None:
-    """KSamplerAdvanced's first half ends above sigma 0, so Heun makes two calls in each of its steps."""
+    """KSamplerAdvanced's first half ends above sigma 0, so its last step has as many calls as the others."""
     model = cached(flux, interval=2)
-    real.sample(model, steps=6, sampler="heun", last_step=3)
-    assert [call.step for call in report(model).calls] == [0, 0, 1, 1, 2, 2]
+    real.sample(model, steps=6, sampler=sampler, last_step=3)
+    number = TABLE.CALLS_PER_STEP[sampler]
+    first = 1 if sampler in TABLE.FIRST_ALONE else number
+    assert [call.step for call in report(model).calls] == [0] * first + [1] * number + [2] * number
     assert report(model).calls[-1].full
+
+
+# A sampler of the host's asks its noise for a time that is off by one rounding.
+@pytest.mark.filterwarnings("ignore:Should have ta>=t0:UserWarning")
+@pytest.mark.parametrize(("sampler", "family", "last_step"), LEVELS)
+def test_noise_levels_are_foreseen_that_need_not_be_read(
+    host: real.Host,
+    cached: Callable[..., Any],
+    report: Callable[[Any], Any],
+    sampler: str,
+    family: str,
+    last_step: int,
+) -> None:
+    """What the report has for each call, from the schedule, is what the sampler asked for."""
+    import comfy.samplers
+    from comfy.patcher_extension import WrappersMP
+
+    if sampler not in comfy.samplers.SAMPLER_NAMES:
+        pytest.skip(f"this host has no sampler '{sampler}'")
+    asked: list[float] = []
+
+    def note(executor: Any, x: Any, timestep: Any, *args: Any) -> Any:
+        asked.append(float(timestep.max()))
+        return executor(x, timestep, *args)
+
+    model = cached({"flux": real.random_flux, "pixart": real.random_pixart}[family]())
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "note", note)
+    real.sample(model, steps=5, sampler=sampler, last_step=last_step)
+    assert [call.sigma for call in report(model).calls] == pytest.approx(asked, rel=1e-5)

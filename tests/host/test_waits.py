@@ -45,7 +45,9 @@ def _per_call(model: Any, sampler: str) -> float:
 
 
 @pytest.mark.parametrize("level", ["module", "block", "stack", "model"])
-@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "res_multistep"])
+@pytest.mark.parametrize(
+    "sampler", ["euler", "dpmpp_2m", "res_multistep", "heun", "dpm_2", "exp_heun_2_x0", "sa_solver_pece"]
+)
 def test_a_static_schedule_waits_for_nothing(
     flux: Any, cached: Callable[..., Any], level: str, sampler: str
 ) -> None:

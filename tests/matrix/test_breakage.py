@@ -85,6 +85,22 @@ def test_an_interrupt_leaves_nothing(
     scene.check(last(scene.model))
 
 
+def test_an_interrupt_in_the_first_step_leaves_nothing(scene: Scene, last: Callable[[Any], Any]) -> None:
+    """Pressed while the first block runs: nothing has been kept of any block by then, or of some only."""
+    import comfy.model_management
+
+    def press(*args: Any) -> None:
+        comfy.model_management.interrupt_current_processing()
+
+    handle = scene.blocks[0].register_forward_pre_hook(press)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        ksampler(scene.model)
+    handle.remove()
+    comfy.model_management.interrupt_current_processing(False)
+    assert len(last(scene.model).calls) == 1
+    scene.check(last(scene.model))
+
+
 def _broken_call(level: str, at: int) -> int:
     """Return the call that the host interrupts after step `at`: the next that runs a layer, where the host looks.
 

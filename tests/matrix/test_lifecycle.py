@@ -150,11 +150,16 @@ def test_previews_show_every_step(
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["cache first", "compile first"])
 def test_the_stock_compile_node(
-    host: real.Host, attach: Callable[..., Any], last: Callable[[Any], Any], order: str, level: str
+    host: real.Host,
+    attach: Callable[..., Any],
+    last: Callable[[Any], Any],
+    order: str,
+    family: str,
+    level: str,
 ) -> None:
     """TorchCompileModel itself, with a backend that needs no compiler; tests/host/test_compile.py has the rest."""
     torch._dynamo.reset()
-    plain = MODELS["flux"]()
+    plain = MODELS[family]()
     expected_model = attach(plain, level=level)
     expected = ksampler(expected_model)
     compile_node = partial(stock, "TorchCompileModel", backend="eager")

@@ -40,6 +40,9 @@ EXPECTED = {
 }
 """Refresh ratio of each question, by its method's own arithmetic; the others depend on a calibration or the picture."""
 
+MAKERS = {"FeatureCacheCalibrate": {"num_seeds": 1}, "CacheScheduleSearch": {"num_seeds": 1, "tries": 3}}
+"""Nodes that make a file, and how they are kept short."""
+
 Convert = Callable[[dict[str, Any]], Prompt]
 
 
@@ -123,14 +126,16 @@ def _calibrate(
     Where the file is missing, the picture is refused and the file made; so a user's first run does nothing else.
     """
     everything = convert(_switched_on(workflow))
-    if not _of_type(everything, "FeatureCacheCalibrate"):
+    kinds = [kind for kind in MAKERS if _of_type(everything, kind)]
+    if not kinds:
         return None
-    node = node_of(everything, "FeatureCacheCalibrate")
+    [kind] = kinds
+    node = node_of(everything, kind)
     file = everything[node]["inputs"]["file_name"]
     assert file in _files(workflow)
     if file in made:
         return None
-    first = with_inputs(everything, "FeatureCacheCalibrate", num_seeds=1)
+    first = with_inputs(everything, kind, **MAKERS[kind])
     text = comfy.run(first).outputs[node]["text"][0]
     assert f"saved as {file}\n" in text and (server.base / "models" / "feature_cache" / file).is_file()
     made.add(file)

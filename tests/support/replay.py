@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,15 +45,20 @@ class Replay:
         counts: Per call of the newest run, how many features were computed and reused.
     """
 
-    def __init__(self, interval: int, anchor: str, lengths: list[int] | None = None) -> None:
-        """With `lengths` known from an earlier, plain run the schedule is FORA's; without, everything is computed."""
-        self._schedule = [fora_full_calls(n, interval, anchor) for n in lengths or []]
+    def __init__(self, full_calls: Sequence[set[int]] = ()) -> None:
+        """Take the calls of each run in which everything is computed; in a run that has none named, all are."""
+        self._schedule = full_calls
         self.lengths: list[int] = []
         self.counts: list[list[int]] = []
         self._kept: dict[tuple[nn.Module, Any], torch.Tensor] = {}
         self._lanes: list[Any] = []
         self._seen: Counter[Any] = Counter()
         self._ambiguous: set[Any] = set()
+
+    @classmethod
+    def fora(cls, interval: int, anchor: str, lengths: list[int]) -> Replay:
+        """Return FORA's schedule for runs of as many calls as an earlier, plain run had."""
+        return cls([fora_full_calls(length, interval, anchor) for length in lengths])
 
     @contextmanager
     def over(self, model: Any, family: str, level: str) -> Iterator[Any]:
@@ -85,7 +90,7 @@ class Replay:
         return executor(*args, **kwargs)
 
     def _pass(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self._lanes = _lanes(args[0], kwargs)
+        self._lanes = _lanes(args[0], kwargs, _weights(module))
         self._seen.update(self._lanes)
         self._ambiguous |= {lane for lane in self._lanes if self._seen[lane] > 1}
 
@@ -113,12 +118,18 @@ class Replay:
         return run >= len(self._schedule) or call in self._schedule[run]
 
 
-def _lanes(x: torch.Tensor, kwargs: dict[str, Any]) -> list[Any]:
+def _weights(network: nn.Module) -> float:
+    """Return a number that changes with the weights: a LoRA's hook may lay another strength over them."""
+    return sum(float(weight.double().sum()) for weight in network.parameters())
+
+
+def _lanes(x: torch.Tensor, kwargs: dict[str, Any], weights: float) -> list[Any]:
     """Return what tells apart the conditioning chunks of one pass."""
     options = kwargs["transformer_options"]
     chunks = list(zip(options["uuids"], options["cond_or_uncond"], strict=True))
     window = options.get("context_window")
     shared = (
+        weights,
         x.shape[1:],
         kwargs.get("control") is None,
         str(sorted((k, sorted(map(str, v))) for k, v in options.get("patches_replace", {}).items() if v)),

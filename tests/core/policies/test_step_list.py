@@ -9,7 +9,7 @@ import torch
 import toy
 
 from cache_core import Action, Call, ConfigError, Evidence, Level, Run, Snapshot, Target
-from cache_core.ops.steps import listed_steps, spread_steps
+from cache_core.ops.steps import even_steps, listed_steps, shifted_steps
 from cache_core.policies.step_list import StepList, StepListConfig
 
 SITES = toy.ToyAdapter(toy.ToyDiT()).sites(Level.MODULE)
@@ -27,28 +27,46 @@ def _computed(policy: StepList, call_steps: tuple[int, ...], cfg: float | None =
     return [call.index for call in calls if policy.plan(call, evidence)[SITES[0]] is Action.COMPUTE]
 
 
-def test_rule_at_20_steps_and_twice_the_speed() -> None:
-    assert _computed(_policy(), tuple(range(20))) == [0, 1, 2, 3, 5, 7, 9, 12, 15, 18]
+EVEN = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
 
 
-def test_rule_without_guidance_is_even() -> None:
-    even = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
-    assert _computed(_policy(), tuple(range(20)), cfg=1.0) == even
-    assert _computed(_policy(bend=1.0), tuple(range(20))) == even
+def test_rule_with_guidance_follows_a_schedule_of_shift_2() -> None:
+    assert _computed(_policy(), tuple(range(20))) == [0, 1, 2, 4, 5, 7, 9, 12, 15, 18]
 
 
-def test_rule_with_bend_1_is_even() -> None:
-    assert spread_steps(20, 10, 1.0) == (0, 2, 4, 6, 8, 10, 12, 14, 16, 18)
+@pytest.mark.parametrize(("cfg", "flow"), [(1.0, True), (1.0, False), (4.0, False)])
+def test_rule_is_even_without_guidance_and_without_flow(cfg: float, flow: bool) -> None:
+    run = Run(sigmas=tuple(1 - i / 20 for i in range(21)), cfg=cfg, flow=flow)
+    assert list(_policy().full_steps(run)) == EVEN
+
+
+@pytest.mark.parametrize(("spread", "cfg"), [("even", 4.0), ("shifted", 1.0)])
+def test_chosen_spread_holds_with_and_without_guidance(spread: str, cfg: float) -> None:
+    computed = _computed(_policy(spread=spread), tuple(range(20)), cfg=cfg)
+    assert (computed == EVEN) == (spread == "even")
+
+
+def test_schedule_of_the_same_shift_is_spread_evenly() -> None:
+    schedule = [2 * u / (1 + u) for u in (1 - i / 20 for i in range(20))]
+    assert shifted_steps(schedule, 10, 2.0) == even_steps(20, 10)
+
+
+def test_larger_shift_takes_noisier_steps() -> None:
+    noise = [1 - i / 20 for i in range(20)]
+    small, large = (shifted_steps(noise, 10, shift) for shift in (1.0, 3.0))
+    assert sum(large) < sum(small)
 
 
 @pytest.mark.parametrize("num_steps", range(1, 60))
-@pytest.mark.parametrize("bend", [1.0, 1.6, 3.0])
-def test_rule_has_as_many_different_steps_as_were_asked_for(num_steps: int, bend: float) -> None:
+@pytest.mark.parametrize("shift", [0.5, 1.0, 2.0, 5.0])
+def test_rule_has_as_many_different_steps_as_were_asked_for(num_steps: int, shift: float) -> None:
+    noise = [1 - i / num_steps for i in range(num_steps)]
     for num_full in range(1, num_steps + 1):
-        steps = spread_steps(num_steps, num_full, bend)
+        steps = shifted_steps(noise, num_full, shift)
         assert len(set(steps)) == num_full
+        assert list(steps) == sorted(steps)
         assert steps[0] == 0
-        assert max(steps) < num_steps
+        assert max(steps) < num_steps - 1 or num_full in (num_steps, 1)
 
 
 def test_speedup_1_computes_everything() -> None:

@@ -119,10 +119,10 @@ class Runs:
             pytest.skip(
                 f"no oracle in the matrix for level '{cell.level}'; tests/host/test_contract.py has it"
             )
-        counting = Replay(2, cell.anchor)
+        counting = Replay()
         with counting.over(self.loaded, cell.family, cell.level) as model:
             cell.sample(cell.line(model))
-        replay = Replay(2, cell.anchor, counting.lengths)
+        replay = Replay.fora(2, cell.anchor, counting.lengths)
         with replay.over(self.loaded, cell.family, cell.level) as model:
             return cell.sample(cell.line(model)), replay
 

@@ -263,6 +263,33 @@ def _loras() -> list[Cell]:
     return cells
 
 
+def _dev_model() -> Any:
+    """A tiny Flux dev: guidance is an input of the network, embedded beside the timestep."""
+    return real._random_flux(real.FLUX_CONFIG | {"guidance_embed": True}, 0, None)
+
+
+def _distilled(model: Any, cfg: float) -> torch.Tensor:
+    positive, negative = (
+        stock("FluxGuidance", conditioning=real.conditioning(seed), guidance=guidance)[0]
+        for seed, guidance in ((1, 3.5), (2, 1.0))
+    )
+    return ksampler(model, positive=positive, negative=negative, cfg=cfg)
+
+
+def _distillations() -> list[Cell]:
+    return [
+        cell
+        for cfg in (1.0, 4.0)
+        for cell in over_levels(
+            group="distilled guidance",
+            name=f"cfg {cfg:g}",
+            families=("flux",),
+            make=_dev_model,
+            sample=partial(_distilled, cfg=cfg),
+        )
+    ]
+
+
 def _masked_latent(model: Any) -> dict[str, torch.Tensor]:
     size = _picture_size(model)
     mask = torch.zeros(1, size, size)
@@ -393,4 +420,12 @@ def _windows() -> list[Cell]:
     ]
 
 
-CELLS = [*_prompts(), *_controls(), *_loras(), *_inpaints(), *_references(), *_windows()]
+CELLS = [
+    *_prompts(),
+    *_controls(),
+    *_loras(),
+    *_distillations(),
+    *_inpaints(),
+    *_references(),
+    *_windows(),
+]

@@ -1,0 +1,89 @@
+"""What uncached samplings leave behind for a search: small, and exact for every forecast.
+
+P pictures, T steps, N numbers per picture.
+
+A forecast is a combination of earlier outputs, and its trust follows from their inner products. So nothing is lost when the T
+outputs of a picture are replaced by their T coordinates in the space that they span: a picture's record is T x T, however large it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import CacheError
+from ..types import Run
+
+SMALLEST, LARGEST = 1e-9, 1e9
+"""Errors below the first are rounding; the second is that of a picture that is infinite or undefined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Record:
+    """Uncached samplings of P pictures.
+
+    Attributes:
+        run: What all have in common.
+        outputs: (P, T, T) float32, the coordinates of each step's output; the sampler moves the latent by it times the change of sigma.
+        scales: (P,) float32, norm of each final latent.
+    """
+
+    run: Run
+    outputs: Tensor
+    scales: Tensor
+
+
+def make_record(run: Run, outputs: Sequence[Tensor], latents: Sequence[Tensor]) -> Record:
+    """Return the record of one or more samplings.
+
+    Args:
+        run: What all have in common.
+        outputs: Of each sampling (T, B, ...): (latent - denoised) / sigma in the first call of every step.
+        latents: Of each sampling (B, ...): where it ended.
+
+    Raises:
+        CacheError: If something is infinite, undefined or zero throughout.
+    """
+    scales = torch.cat([norms(latent) for latent in latents])
+    found = torch.cat([coordinates(one.transpose(0, 1).flatten(2)) for one in outputs])
+    if not bool(found.isfinite().all() and scales.isfinite().all() and scales.all()):
+        raise CacheError(
+            "The uncached sampling gave latents that are infinite, undefined or zero throughout, so no step list can be compared "
+            "with it. Look at the pictures that this MODEL makes uncached; try another data type or sampler."
+        )
+    return Record(run=run, outputs=found, scales=scales)
+
+
+def coordinates(vectors: Tensor) -> Tensor:
+    """Return (P, T, T) float32 with the inner products of `vectors` (P, T, N): their coordinates in the space they span."""
+    exact = vectors.double()
+    values, axes = torch.linalg.eigh(exact @ exact.transpose(1, 2))
+    found: Tensor = axes * values.clamp(min=0.0).sqrt()[:, None, :]
+    return found.float()
+
+
+def norms(latents: Tensor) -> Tensor:
+    """Return the norm (B,) float32 of each of `latents` (B, ...)."""
+    found: Tensor = torch.linalg.vector_norm(latents.float().flatten(1), dim=1)
+    return found.cpu()
+
+
+def relative_errors(latents: Tensor, uncached: Tensor) -> Tensor:
+    """Return how far each of `latents` (B, ...) is from the uncached one, relative to its norm: (B,) float32."""
+    return norms(latents.float().cpu() - uncached.float().cpu()) / norms(uncached)
+
+
+def picture_errors(pictures: Tensor, uncached: Tensor) -> Tensor:
+    """Return how far each of `pictures` (B, H, W, 3) in [0, 1] is from the uncached one: the root mean square, (B,) float32."""
+    difference = pictures.float().clamp(0.0, 1.0) - uncached.float().clamp(0.0, 1.0)
+    return norms(difference) / math.sqrt(uncached[0].numel())
+
+
+def typical(errors: Tensor) -> float:
+    """Return the geometric mean of `errors` (P,): the error of the mean PSNR, which no single picture rules."""
+    sound = errors.double().nan_to_num(nan=LARGEST).clamp(SMALLEST, LARGEST)
+    return float(sound.log().mean().exp())

@@ -1,0 +1,132 @@
+"""What leaving steps out costs, by forecasting along recorded uncached samplings: no network runs.
+
+In a step of Euler the latent moves by (sigma_(k+1) - sigma_k) times the step's output, so a step that is forecast leaves the latent
+off by that much of the forecast's error. Within a gap these errors are summed up as they are, and may cancel; those of
+different gaps are taken to be unrelated, so that the squares of gaps add up and the best list can be computed. Other samplers move the
+latent by other shares; for them, and for what the network makes of a latent that is already off, real runs have the last word.
+
+Of several pictures the geometric mean counts, which is no sum of gaps. Near a list it is one: its logarithm changes by the mean over
+pictures of what a gap adds, in parts of what all gaps of that list cost that picture. So the best list is computed a few times, each
+time near the one before.
+
+How much an error matters in the end depends on when it was made: later steps may take it back or make it grow. One number for
+that, `slope`, is fitted to the errors of the real runs: the squared error of step k counts exp(slope * k / T).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import pvariance
+
+import torch
+from torch import Tensor
+
+from ..forecasting import ForecastConfig, forecast
+from ..types import Call, Snapshot
+from .lists import Steps, cheapest
+from .record import SMALLEST, Record, typical
+
+SLOPES = [slope / 2 for slope in range(-8, 13)]
+"""Those that are tried."""
+
+ROUNDS = 4
+"""Most times that the best list is computed near the one before."""
+
+DOUBT = 0.002
+"""Weight of a slope's square beside the variance that it leaves: so few runs say little."""
+
+
+class GapTable:
+    """Costs of gaps between full steps, as squared relative errors of the final latent; worked out when asked for."""
+
+    def __init__(self, record: Record, settings: ForecastConfig) -> None:
+        """Forecast as `settings` say, along `record`."""
+        self._run, self._settings = record.run, settings
+        self._outputs, self._scales = record.outputs, record.scales[:, None]
+        self._drifts: dict[tuple[Steps, int], Tensor] = {}
+        self._costs: dict[tuple[Steps, int], Tensor] = {}
+        self._best: dict[tuple[int, float], Steps] = {}
+        calls = [
+            Call(index=k, step=k, sigma=self._run.sigmas[k], run=self._run) for k in range(self.num_steps)
+        ]
+        self._snapshots = [Snapshot(call=call, value=self._outputs[:, call.step]) for call in calls]
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self._run.num_steps
+
+    def cost(self, steps: Steps, until: int) -> Tensor:
+        """Return the squared error that leaving out the steps from `steps` to `until` makes in each picture, (P,)."""
+        gap = steps[-self._settings.memory :], until
+        if gap not in self._costs:
+            self._costs[gap] = self._drift(*gap).square().sum(1)
+        return self._costs[gap]
+
+    def predicted(self, steps: Steps, slope: float) -> float:
+        """Return the error of a list, up to a factor that is the same for all."""
+        return typical(self._total(steps, slope).sqrt())
+
+    def best(self, num_full: int, slope: float) -> Steps:
+        """Return the list of `num_full` steps with the lowest predicted error."""
+        if (num_full, slope) not in self._best:
+            self._best[num_full, slope] = self._worked_out(num_full, slope)
+        return self._best[num_full, slope]
+
+    def fitted_slope(self, measured: Mapping[Steps, float]) -> float:
+        """Return the slope under which predicted errors are most nearly proportional to the `measured` ones."""
+
+        def misfit(slope: float) -> float:
+            gaps = [math.log(error / self.predicted(steps, slope)) for steps, error in measured.items()]
+            return pvariance(gaps) + DOUBT * slope**2
+
+        return min(SLOPES, key=misfit)
+
+    def _worked_out(self, num_full: int, slope: float) -> Steps:
+        alike = torch.ones_like(self._scales[:, 0])
+        found = [self._cheapest(num_full, slope, alike)]
+        for _ in range(ROUNDS):
+            shares = 1.0 / self._total(found[-1], slope).clamp(min=SMALLEST**2)
+            found.append(self._cheapest(num_full, slope, shares))
+            if found[-1] in found[:-1]:
+                break
+        return min(found, key=lambda steps: self.predicted(steps, slope))
+
+    def _cheapest(self, num_full: int, slope: float, shares: Tensor) -> Steps:
+        """Return the list whose gaps cost least, where a picture counts by its share of `shares` (P,)."""
+        known: dict[tuple[Steps, int], float] = {}
+
+        def cost(steps: Steps, until: int) -> float:
+            gap = steps[-self._settings.memory :], until
+            if gap not in known:
+                known[gap] = float(self.cost(*gap) @ shares) * self._weight(steps[-1], slope)
+            return known[gap]
+
+        return cheapest(self.num_steps, num_full, cost)
+
+    def _total(self, steps: Steps, slope: float) -> Tensor:
+        """Return what all gaps of a list cost each picture, (P,)."""
+        ends = (*steps[1:], self.num_steps)
+        gaps = [
+            self.cost(steps[: i + 1], end) * self._weight(step, slope)
+            for i, (step, end) in enumerate(zip(steps, ends, strict=True))
+        ]
+        return torch.stack(gaps).sum(0)
+
+    def _weight(self, step: int, slope: float) -> float:
+        return math.exp(slope * step / self.num_steps)
+
+    def _drift(self, history: Steps, until: int) -> Tensor:
+        """Return (P, T): by how much the latents are off before step `until`, of those computed after `history`."""
+        if until == history[-1] + 1:
+            return torch.zeros_like(self._outputs[:, 0])
+        if (history, until) not in self._drifts:
+            self._drifts[history, until] = self._drift(history, until - 1) + self._missed(history, until - 1)
+        return self._drifts[history, until]
+
+    def _missed(self, history: Steps, step: int) -> Tensor:
+        """Return (P, T): what forecasting `step` from `history` does to the latents, relative to their norm."""
+        target, sigmas = self._snapshots[step], self._run.sigmas
+        guessed = forecast(tuple(self._snapshots[k] for k in history), target.call, self._settings)
+        return (guessed - target.value) * (sigmas[step + 1] - sigmas[step]) / self._scales

@@ -1,0 +1,159 @@
+"""Samples a MODEL for a schedule search: uncached while recording, with a list of full steps, and with fewer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ..cache_core import CacheError, ConfigError, Policy, Run
+from ..cache_core.searching.record import Record, make_record, picture_errors, relative_errors, typical
+from .host import CacheBinding, attach
+from .runs import run_of
+from .samplers import call_steps
+from .uncached import Conditioning, KSamplerSettings, fitting, noise_levels, sample
+
+KEY = "feature_cache_search"
+"""Our key among the wrappers."""
+
+Picture = tuple[Conditioning, int]
+"""Prompt and seed of one sampling."""
+
+
+def run_with(model: Any, settings: KSamplerSettings, latent: dict[str, Any]) -> Run:
+    """Return what is known of a sampling of a MODEL before it starts.
+
+    Raises:
+        ConfigError: If the sampler's calls are not known beforehand.
+    """
+    sigmas, name = noise_levels(model, settings), settings.sampler
+    if call_steps(name, sigmas) is None:
+        raise ConfigError(
+            f"'sampler_name' is '{name}', which decides while it samples how often it calls the model, so no list of steps can "
+            "be made for it. Choose another, such as 'euler' or 'dpmpp_2m'."
+        )
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_cfg(settings.cfg)
+    sampler = comfy.samplers.sampler_object(name)
+    return run_of(guider, fitting(model, latent), sampler, torch.tensor(sigmas), (0.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Samplings that differ in prompt and seed only.
+
+    Attributes:
+        model: A MODEL without a cache.
+        settings: Of the KSampler.
+        negative: The negative prompt of all.
+        latent: A LATENT of the size to sample at.
+        vae: A VAE to compare pictures by, or None to compare latents.
+        run: What `run_with` says of them.
+        on_step: Called after every step.
+    """
+
+    model: Any
+    settings: KSamplerSettings
+    negative: Conditioning
+    latent: dict[str, Any]
+    vae: Any
+    run: Run
+    on_step: Callable[[], None]
+
+    def record(self, pictures: Sequence[Picture]) -> tuple[Record, list[torch.Tensor]]:
+        """Sample uncached; return what a search needs of it, and the results, see `uncached`."""
+        outputs, latents = [], []
+        for picture in pictures:
+            recorder = _Recorder(self.run)
+            latents.append(self._sample(recorder.attached(self.model), picture, self.settings))
+            outputs.append(recorder.outputs())
+        return make_record(self.run, outputs, latents), [self._result(latent) for latent in latents]
+
+    def uncached(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+        """Sample uncached; return the final latents (B, ...), or the pictures (B, H, W, 3) where there is a VAE."""
+        return [self._result(self._sample(self.model, picture, self.settings)) for picture in pictures]
+
+    def error_of(
+        self, policy: Policy, pictures: Sequence[Picture], uncached: Sequence[torch.Tensor]
+    ) -> float:
+        """Return the error of sampling with a cache, against the `uncached` results."""
+        model = attach(self.model, CacheBinding(policy, 0.0, 1.0, is_shown=False))
+        return self._error(model, self.settings, pictures, uncached)
+
+    def error_of_fewer(
+        self, steps: int, pictures: Sequence[Picture], uncached: Sequence[torch.Tensor]
+    ) -> float:
+        """Return the error of sampling in so many steps without a cache, against the `uncached` results."""
+        return self._error(self.model, replace(self.settings, steps=steps), pictures, uncached)
+
+    def _error(
+        self,
+        model: Any,
+        settings: KSamplerSettings,
+        pictures: Sequence[Picture],
+        uncached: Sequence[torch.Tensor],
+    ) -> float:
+        errors = relative_errors if self.vae is None else picture_errors
+        found = [
+            errors(self._result(self._sample(model, picture, settings)), result)
+            for picture, result in zip(pictures, uncached, strict=True)
+        ]
+        return typical(torch.cat(found))
+
+    def _sample(self, model: Any, picture: Picture, settings: KSamplerSettings) -> torch.Tensor:
+        prompt, seed = picture
+        return sample(model, settings, prompt, self.negative, self.latent, seed, self.on_step)
+
+    def _result(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return what is compared of a sampling."""
+        result: torch.Tensor = latents if self.vae is None else self.vae.decode(latents)
+        return result.cpu()
+
+
+class _Recorder:
+    """Looks at what the sampler is given and what it gets, in the first call of every step."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._num_calls = run, 0
+        self._outputs: dict[int, torch.Tensor] = {}
+
+    def attached(self, model: Any) -> Any:
+        """Return a clone of a MODEL that we look at."""
+        patched = model.clone()
+        patched.wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [self.predict_noise]
+        return patched
+
+    def predict_noise(
+        self,
+        executor: Any,
+        x: torch.Tensor,
+        timestep: torch.Tensor,
+        model_options: Any = None,
+        seed: Any = None,
+    ) -> Any:
+        """Keep how the picture moves with sigma here: what Euler multiplies by the step."""
+        denoised = executor(x, timestep, model_options, seed)
+        sigma = float(timestep.max())
+        step = self._run.step_of(self._num_calls, sigma)
+        if step not in self._outputs:
+            self._outputs[step] = ((x - denoised).float() / sigma).cpu()
+        self._num_calls += 1
+        return denoised
+
+    def outputs(self) -> torch.Tensor:
+        """Return (T, B, ...) float32.
+
+        Raises:
+            CacheError: If a step made no call.
+        """
+        silent = [step for step in range(self._run.num_steps) if step not in self._outputs]
+        if silent:
+            raise CacheError(
+                f"The sampler made no call in step {silent[0]} of {self._run.num_steps}, so no list of steps can be made for it. "
+                "Choose another sampler, such as 'euler' or 'dpmpp_2m'."
+            )
+        return torch.stack([self._outputs[step] for step in range(self._run.num_steps)])

@@ -1,0 +1,268 @@
+"""The schedule search: the table of gaps, the cheapest list, the descent; errors are made up or of toy trajectories."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from cache_core import Architecture, CacheError, Kind, Level, Run, Sampling
+from cache_core.forecasting import ForecastConfig
+from cache_core.searching.lists import Steps, cheapest, neighbours, share_of_calls
+from cache_core.searching.outcome import Rival, artefact_of, charts, table, told, written
+from cache_core.searching.record import coordinates, make_record, picture_errors, relative_errors, typical
+from cache_core.searching.search import FROM_TABLE, Search, Try
+from cache_core.searching.table import GapTable
+
+SIGMAS = (1.0, 0.95, 0.85, 0.7, 0.6, 0.4, 0.3, 0.1, 0.0)
+NUM_STEPS = 8
+HALF = ForecastConfig(order=1, trust="half")
+
+
+def _total(steps: Steps, num_steps: int, cost: dict[Steps, float]) -> float:
+    """Sum up the costs by (last two full steps, end of the gap)."""
+    ends = (*steps[1:], num_steps)
+    return sum(cost[(*steps[max(i - 1, 0) : i + 1], end)] for i, end in enumerate(ends))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("num_full", [1, 2, 3, 5, 8])
+def test_cheapest_list_is_that_of_trying_all(seed: int, num_full: int) -> None:
+    """Random costs of every pair of full steps and gap: what a forecast of two features can depend on."""
+    draw = random.Random(seed)
+    keys = itertools.chain(
+        itertools.combinations(range(NUM_STEPS + 1), 2), itertools.combinations(range(NUM_STEPS + 1), 3)
+    )
+    cost = {key: draw.random() for key in keys}
+    lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), num_full - 1)]
+    best = min(lists, key=lambda steps: _total(steps, NUM_STEPS, cost))
+    assert cheapest(NUM_STEPS, num_full, lambda steps, until: cost[(*steps[-2:], until)]) == best
+
+
+@pytest.mark.parametrize("num_steps", [2, 5, 9, 30])
+def test_cheapest_list_has_as_many_steps_as_asked(num_steps: int) -> None:
+    for num_full in range(1, num_steps + 1):
+        steps = cheapest(num_steps, num_full, lambda steps, until: float(until - steps[-1]) ** 2)
+        assert len(set(steps)) == num_full
+        assert (steps[0], max(steps) < num_steps) == (0, True)
+
+
+def test_neighbours_have_one_step_elsewhere_and_keep_the_first() -> None:
+    found = set(neighbours((0, 2, 3), 5))
+    assert found == {(0, 1, 3), (0, 3, 4), (0, 1, 2), (0, 2, 4)}
+
+
+def test_calls_of_a_list_are_counted_over_all_calls() -> None:
+    heun = (0, 0, 1, 1, 2, 2, 3)
+    assert share_of_calls((0, 3), heun) == pytest.approx(3 / 7)
+
+
+def _trajectories(num_pictures: int = 2, width: int = 40) -> tuple[Run, Tensor, Tensor]:
+    """Return a run, smooth outputs (T, P, width) and final latents (P, width)."""
+    generator = torch.Generator().manual_seed(3)
+    run = Run(sigmas=SIGMAS, sampler="toy", call_steps=tuple(range(NUM_STEPS)), cfg=4.0)
+    parts = torch.randn(3, num_pictures, width, generator=generator)
+    outputs = torch.stack([parts[0] + s * parts[1] + math.exp(-6 * s) * parts[2] for s in SIGMAS[:-1]])
+    return run, outputs, torch.randn(num_pictures, width, generator=generator)
+
+
+def _table(settings: ForecastConfig = HALF) -> GapTable:
+    run, outputs, latents = _trajectories()
+    return GapTable(make_record(run, [outputs], [latents]), settings)
+
+
+def test_coordinates_keep_every_inner_product() -> None:
+    vectors = torch.randn(2, 5, 300, generator=torch.Generator().manual_seed(1))
+    found = coordinates(vectors)
+    assert found.shape == (2, 5, 5)
+    torch.testing.assert_close(found @ found.mT, vectors @ vectors.mT, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "settings", [HALF, ForecastConfig(order=2, trust="measured"), ForecastConfig(order=0)]
+)
+def test_cost_of_a_gap_is_what_euler_would_be_off_by(settings: ForecastConfig) -> None:
+    """Forecast at full width, along the trajectories themselves, with the policy of the method."""
+    from cache_core import POLICIES, Call, Snapshot, Target
+
+    run, outputs, latents = _trajectories()
+    policy = POLICIES["step_list"](
+        POLICIES["step_list"].config_type(order=settings.order, trust=settings.trust)
+    )
+    calls = [Call(index=k, step=k, sigma=SIGMAS[k], run=run) for k in range(NUM_STEPS)]
+    history = tuple(Snapshot(call=calls[k], value=outputs[k]) for k in (0, 1, 3))
+    off = torch.zeros_like(latents)
+    for k in (4, 5, 6):
+        target = Target(call=calls[k], site=None, stream=0)  # type: ignore[arg-type]
+        off += (policy.estimate(history, target) - outputs[k]) * (SIGMAS[k + 1] - SIGMAS[k])
+    expected = (off.norm(dim=1) / latents.norm(dim=1)).square()
+    torch.testing.assert_close(_table(settings).cost((0, 1, 3), 7), expected, rtol=1e-3, atol=0)
+    assert _table(settings).cost((0, 1, 3), 4).tolist() == [0.0, 0.0]
+
+
+def test_error_is_predicted_from_the_gaps_with_later_ones_counting_by_the_slope() -> None:
+    table = _table()
+    early, late = (0, 3, 4, 5, 6, 7), (0, 1, 2, 3, 4, 7)
+    assert table.predicted(early, 0.0) == pytest.approx(typical(table.cost((0,), 3).sqrt()))
+    growth = table.predicted(late, 2.0) / table.predicted(late, 0.0)
+    assert growth == pytest.approx(math.exp(4 / NUM_STEPS))
+
+
+@pytest.mark.parametrize("slope", [-2.0, 0.0, 3.0])
+def test_slope_is_found_again_from_errors_that_follow_it(slope: float) -> None:
+    table = _table()
+    lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)][::3]
+    measured = {steps: 7.0 * table.predicted(steps, slope) for steps in lists}
+    assert table.fitted_slope(measured) == pytest.approx(slope, abs=0.5)
+
+
+def test_record_of_several_samplings_has_all_pictures() -> None:
+    run, outputs, latents = _trajectories()
+    record = make_record(run, [outputs, outputs[:, :1]], [latents, latents[:1]])
+    assert record.outputs.shape == (3, NUM_STEPS, NUM_STEPS)
+    assert record.scales.shape == (3,)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 0.0])
+def test_latents_that_mean_nothing_are_refused(wrong: float) -> None:
+    run, outputs, latents = _trajectories()
+    with pytest.raises(CacheError, match="infinite, undefined or zero throughout"):
+        make_record(run, [outputs], [torch.full_like(latents, wrong)])
+
+
+def test_relative_error_is_per_picture_and_typical_of_decibels() -> None:
+    uncached = torch.ones(2, 4)
+    errors = relative_errors(uncached * torch.tensor([[1.1], [1.001]]), uncached)
+    torch.testing.assert_close(errors, torch.tensor([0.1, 0.001]), rtol=1e-3, atol=0)
+    assert typical(errors) == pytest.approx(0.01, rel=1e-3)
+    assert typical(torch.zeros(2)) > 0
+
+
+def test_error_of_pictures_is_that_of_their_psnr() -> None:
+    uncached = torch.full((2, 4, 4, 3), 0.5)
+    errors = picture_errors(uncached + torch.tensor([0.1, 0.7]).view(2, 1, 1, 1), uncached)
+    torch.testing.assert_close(errors, torch.tensor([0.1, 0.5]))
+
+
+def test_a_picture_that_broke_is_as_wrong_as_can_be() -> None:
+    assert typical(torch.tensor([math.nan, 1.0])) > 1e4
+
+
+def _search(error: dict[Steps, float] | None = None, **starts: Steps) -> tuple[Search, list[Steps]]:
+    """Return a search of 4 of 8 steps whose errors are made up, and the lists it measures."""
+    seen: list[Steps] = []
+    draw = random.Random(5)
+
+    def measure(steps: Steps) -> float:
+        seen.append(steps)
+        return draw.random() + 0.5 if error is None else error.get(steps, 1.0)
+
+    return Search(_table(), 4, starts, measure), seen
+
+
+def test_search_begins_with_what_it_is_given_and_the_tables_own() -> None:
+    search, seen = _search(even=(0, 2, 4, 6), rule=(0, 1, 3, 6))
+    for _ in range(3):
+        search.step()
+    assert seen == [(0, 2, 4, 6), (0, 1, 3, 6), search.starts[FROM_TABLE]]
+    assert search.starts[FROM_TABLE] == _table().best(4, 0.0)
+
+
+def test_result_is_never_worse_than_a_start_and_every_list_has_the_asked_length() -> None:
+    search, seen = _search(even=(0, 2, 4, 6), rule=(0, 1, 3, 6))
+    while search.step():
+        assert len(seen) < 100
+    assert search.best is not None
+    assert search.best.error == min(one.error for one in search.tries)
+    assert search.best.error <= min(one.error for one in search.tries[:3])
+    assert {len(set(steps)) for steps in seen} == {4}
+    assert len(set(seen)) == len(seen)
+
+
+def test_search_descends_to_the_best_list_of_a_sum_over_gaps() -> None:
+    """Errors as the table predicts them at another slope: the fit finds it, and the search its best list."""
+    table = _table()
+    lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)]
+    error = {steps: 3 * table.predicted(steps, 5.0) for steps in lists}
+    search, _ = _search(error, even=(0, 2, 4, 6))
+    for _ in range(10):
+        search.step()
+    assert search.best is not None
+    assert search.best.steps == min(error, key=lambda steps: error[steps])
+
+
+def test_search_ends_when_no_list_is_left() -> None:
+    search, seen = _search()
+    while search.step():
+        assert len(seen) < 100
+    assert search.best is not None
+    assert set(neighbours(search.best.steps, NUM_STEPS)) <= set(seen)
+
+
+def test_a_run_that_raises_ends_the_search_and_leaves_the_best_list() -> None:
+    search, seen = _search({}, even=(0, 2, 4, 6))
+    search.step()
+
+    def interrupt(steps: Steps) -> float:
+        raise KeyboardInterrupt
+
+    search._measure = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        search.step()
+    assert search.best == Try(steps=(0, 2, 4, 6), error=1.0)
+    assert len(seen) == 1
+
+
+ARCHITECTURE = Architecture(family="toy", level=Level.MODEL, sites=("output",))
+SAMPLING = Sampling(num_steps=NUM_STEPS, sigmas=SIGMAS, sampler="toy")
+RIVALS = (
+    Rival(name="this list", key="found", error=0.01),
+    Rival(name="4 plain steps", key="fewer_steps", error=0.1),
+)
+
+
+def test_artefact_holds_the_list_and_the_predicted_errors() -> None:
+    artefact = artefact_of(
+        Try(steps=(0, 2, 3, 6), error=0.02), ARCHITECTURE, SAMPLING, {"tries": 9}, 0.5, RIVALS
+    )
+    assert (artefact.kind, artefact.method) == (Kind.STEPS, "step_list")
+    assert artefact.tensors["compute"].flatten().nonzero().flatten().tolist() == [0, 2, 3, 6]
+    assert artefact.measured == {
+        "refresh_ratio": 0.5,
+        "error_when_searched": 0.02,
+        "error_found": 0.01,
+        "error_fewer_steps": 0.1,
+    }
+
+
+def test_errors_are_told_in_per_cent_and_decibels() -> None:
+    assert told(0.01, "pictures") == "PSNR 40.0 dB"
+    assert told(0.01, "latents") == "1.00% of the latents, 40.0 dB below them"
+    assert table(RIVALS, "latents").splitlines()[1].startswith("4 plain steps: 10.00%")
+    assert written((0, 2, 3)) == "0, 2, 3"
+
+
+def test_pictures_show_the_lists_and_the_best_so_far() -> None:
+    search, _ = _search({(0, 1, 3, 6): 0.5}, even=(0, 2, 4, 6), rule=(0, 1, 3, 6))
+    assert [len(series.x) for series in charts(search, NUM_STEPS, "latents")[1].series] == [0, 0]  # type: ignore[union-attr]
+    for _ in range(3):
+        search.step()
+    steps, errors = charts(search, NUM_STEPS, "latents")
+    assert list(steps.rows) == ["even", "rule", FROM_TABLE, "best so far"]  # type: ignore[union-attr]
+    assert steps.values[3].tolist() == [1, 1, 0, 1, 0, 0, 1, 0]  # type: ignore[union-attr]
+    assert errors.series[1].y == (100.0, 50.0, 50.0)  # type: ignore[union-attr]
+
+
+def test_best_list_of_the_table_has_the_lowest_predicted_error_of_all() -> None:
+    """By the geometric mean over pictures, whose errors differ a hundredfold; and with an exact forecast nothing is an error."""
+    run, outputs, latents = _trajectories()
+    table = GapTable(make_record(run, [outputs], [latents * torch.tensor([[1.0], [100.0]])]), HALF)
+    lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)]
+    for slope in (-3.0, 0.0, 3.0):
+        assert table.best(4, slope) == min(lists, key=lambda steps: table.predicted(steps, slope))
+    still = GapTable(make_record(run, [outputs[:1].expand_as(outputs)], [latents]), HALF)
+    assert still.predicted(still.best(4, 0.0), 0.0) < 1e-5
