@@ -107,6 +107,7 @@ def zoo(options: Namespace) -> int:
 BENCHMARKS = {
     "overhead": "overhead",
     "methods": "bench_methods",
+    "quality": "bench_quality",
     "schedule": "bench_schedule",
     "server": "bench_server",
 }
