@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
 from .ops.forecasts import newton_forecast
+from .ops.steps import unshifted
 from .policy import Config, setting
 from .types import Call, History, Run
 
+REACH = 0.3
+"""Share of noise beyond which a guided prediction is taken to have turned; chosen on the zoo at 10 and 20 steps."""
 TRUST = {"measured": None, "full": 1.0, "half": 0.5}
 
 
@@ -35,7 +39,7 @@ class ForecastConfig(Config):
         "auto",
         "How much of the forecast change is added. 'measured' compares the last change with the one before, per picture: what keeps "
         "its direction is trusted. 'half' and 'full' add so much always and hold one feature less. 'auto' measures without guidance "
-        "(cfg 1) and follows a straight line for half a step with guidance.",
+        "(cfg 1); with guidance it follows a straight line, trusted the less the more noise it spans.",
         choices=("auto", "measured", "full", "half"),
         advanced=True,
     )
@@ -47,17 +51,22 @@ class ForecastConfig(Config):
             return 1
         return self.order + (2 if self.trust in ("auto", "measured") else 1)
 
-    def resolved(self, call: Call, newest: Call) -> tuple[int, float | None]:
-        """Return the order, and the trust or None where it is measured, for a forecast at `call` from `newest`.
+    def resolved(self, call: Call, known: Sequence[Call]) -> tuple[int, float | None]:
+        """Return the order, and the trust or None where it is measured, for a forecast at `call`.
 
-        With guidance the predictions turn quickly, so a straight line is followed for half a step and no further,
-        however many steps are left out.
+        With guidance the predictions turn: a straight line is trusted the less, the more noise lies between where it
+        begins and where it is needed, and not at all beyond `REACH`.
+
+        Args:
+            call: Where the forecast is needed.
+            known: The calls of the snapshots, oldest first.
         """
         if self.trust != "auto":
             return self.order, TRUST[self.trust]
         if not is_guided(call.run):
             return self.order, None
-        return min(self.order, 1), 0.5 / max(call.step - newest.step, 1)
+        span = unshifted(known[max(len(known) - 2, 0)].noise) - unshifted(call.noise)
+        return min(self.order, 1), max(1 - span / REACH, 0.0)
 
 
 def forecast(history: History, call: Call, settings: ForecastConfig) -> Tensor:
@@ -73,4 +82,4 @@ def forecast(history: History, call: Call, settings: ForecastConfig) -> Tensor:
     newest = {snapshot.call.sigma: snapshot for snapshot in history[-settings.memory :]}
     ordered = sorted(newest.values(), key=lambda snapshot: snapshot.call.index)
     values, nodes = [s.value for s in ordered], [s.call.sigma for s in ordered]
-    return newton_forecast(values, nodes, call.sigma, *settings.resolved(call, ordered[-1].call))
+    return newton_forecast(values, nodes, call.sigma, *settings.resolved(call, [s.call for s in ordered]))

@@ -117,7 +117,11 @@ class Run:
     @property
     def noise(self) -> tuple[float, ...]:
         """Share of noise at each step, 1 where nothing but noise is left: sigma in flow models, sigma / (1 + sigma) in others."""
-        return tuple(sigma if self.flow else sigma / (1 + sigma) for sigma in self.sigmas[:-1])
+        return tuple(self.noise_at(sigma) for sigma in self.sigmas[:-1])
+
+    def noise_at(self, sigma: float) -> float:
+        """Return the share of noise at a noise level."""
+        return sigma if self.flow else sigma / (1 + sigma)
 
     @property
     def num_calls(self) -> int | None:
@@ -158,6 +162,11 @@ class Call:
     def remaining(self) -> int | None:
         """How many calls follow this one, or None where the sampler does not say."""
         return None if self.run.num_calls is None else self.run.num_calls - 1 - self.index
+
+    @property
+    def noise(self) -> float:
+        """Share of noise in what the network sees, see `Run.noise`."""
+        return self.run.noise_at(self.sigma)
 
     @property
     def mixing(self) -> tuple[float, float]:

@@ -14,6 +14,18 @@ def listed_steps(text: str) -> tuple[int, ...]:
     return tuple(sorted({step for span in spans for step in range(int(span[0]), int(span[-1]) + 1)}))
 
 
+GUIDED_SHIFT = 2.0
+"""Shift of the flow schedule along whose steps guided predictions turn about evenly; found on the zoo's Flux and SD3."""
+
+
+def unshifted(noise: float, shift: float = GUIDED_SHIFT) -> float:
+    """Return where a flow schedule of the given shift has a share of noise t: at u in t = shift * u / (1 + (shift - 1) * u).
+
+    Esser et al. 2024, arXiv:2403.03206, Eq. 23: the larger the shift, the more of a schedule's evenly spread u are noisy.
+    """
+    return noise / (shift - (shift - 1) * noise)
+
+
 def even_steps(num_steps: int, num_full: int) -> tuple[int, ...]:
     """Return `num_full` of `num_steps` steps, evenly spread.
 
@@ -22,21 +34,17 @@ def even_steps(num_steps: int, num_full: int) -> tuple[int, ...]:
     return _nearest([step / max(num_steps - 2, 1) for step in range(num_steps)], num_full)
 
 
-def shifted_steps(noise: Sequence[float], num_full: int, shift: float) -> tuple[int, ...]:
+def shifted_steps(noise: Sequence[float], num_full: int, shift: float = GUIDED_SHIFT) -> tuple[int, ...]:
     """Return the `num_full` steps whose noise is nearest to that of a flow schedule of the given shift.
-
-    Such a schedule has the noise t = shift * u / (1 + (shift - 1) * u) for evenly spread u (Esser et al. 2024,
-    arXiv:2403.03206, Eq. 23): the larger the shift, the more of its steps are noisy ones. First and last step as in
-    `even_steps`.
 
     Args:
         noise: Share of noise at each step, noisiest first, in (0, 1].
-        num_full: How many steps; all where there are not more.
+        num_full: How many steps; all where there are not more. First and last step as in `even_steps`.
         shift: Above 0; 1 spreads them evenly over the noise.
     """
-    unshifted = [t / (shift - (shift - 1) * t) for t in noise]
-    first, last = unshifted[0], unshifted[max(len(unshifted) - 2, 0)]
-    return _nearest([(first - u) / max(first - last, 1e-9) for u in unshifted], num_full)
+    places = [unshifted(t, shift) for t in noise]
+    first, last = places[0], places[max(len(places) - 2, 0)]
+    return _nearest([(first - u) / max(first - last, 1e-9) for u in places], num_full)
 
 
 def _nearest(progress: Sequence[float], num_full: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ written out, or a rule spreads n = T / S full steps over a run of T steps for th
   where a schedule of shift 1 has few steps, and one of shift 3 more than the picture needs.
 
 In a step that is left out each feature is what Newton's polynomial in sigma through the last computed ones says, held back
-as `trust` tells: without guidance of order 2; with guidance a straight line that is followed for half a step.
+as `trust` tells: without guidance of order 2; with guidance a straight line, the less trusted the more noise it spans.
 
 At level `model` the feature is the network's output and nothing of the network runs in a step that is left out. There,
 with order 0 and Euler, the method is nothing else than sampling with the listed noise levels only: what the forecast
@@ -37,8 +37,6 @@ from ..step_schedule import check_schedule, scheduled_steps
 from ..types import Action, Call, History, Level, Run, Site, Target
 
 AUTO = "auto"
-SHIFT = 2.0
-"""Shift of the flow schedule that full steps follow with guidance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +135,7 @@ class StepList(Policy):
             return listed_steps(settings.steps)
         num_full = max(round(run.num_steps / settings.speedup), 1)
         if settings.spread == "shifted" or (settings.spread == "auto" and run.flow and is_guided(run)):
-            return shifted_steps(run.noise, num_full, SHIFT)
+            return shifted_steps(run.noise, num_full)
         return even_steps(run.num_steps, num_full)
 
     def plan(self, call: Call, evidence: Evidence) -> Mapping[Site, Action]:

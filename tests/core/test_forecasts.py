@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
 
 from cache_core import Call, Run, Snapshot
-from cache_core.forecasting import ForecastConfig, forecast
+from cache_core.forecasting import REACH, ForecastConfig, forecast
 from cache_core.ops.forecasts import UNTESTED, newton_forecast, persistence
 
 NODES = (1.0, 0.7, 0.6, 0.2)
@@ -108,18 +106,41 @@ def test_snapshots_beyond_the_memory_are_left_alone() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("cfg", "left_out", "resolved"),
-    [(1.0, 2, (2, None)), (4.0, 1, (1, 0.5)), (4.0, 2, (1, 0.25)), (None, 2, (1, 0.25))],
-)
-def test_auto_measures_without_guidance_and_follows_a_line_for_half_a_step_with_it(
-    cfg: float | None, left_out: int, resolved: tuple[int, float | None]
-) -> None:
-    newest, call = (replace(_call(0.5, cfg), step=step) for step in (3, 3 + left_out))
-    assert ForecastConfig().resolved(call, newest) == resolved
+def _between(cfg: float | None, *sigmas: float, order: int = 2) -> tuple[int, float | None]:
+    """Return what is resolved at the last of `sigmas` from calls at the others."""
+    *known, call = (_call(sigma, cfg) for sigma in sigmas)
+    return ForecastConfig(order=order).resolved(call, known)
+
+
+def test_auto_measures_without_guidance() -> None:
+    assert _between(1.0, 0.9, 0.8, 0.7) == (2, None)
+
+
+@pytest.mark.parametrize("cfg", [4.0, None])
+def test_auto_trusts_a_line_with_guidance_the_less_the_more_noise_it_spans(cfg: float | None) -> None:
+    order, near = _between(cfg, 0.9, 0.8, 0.78, 0.75)
+    _, far = _between(cfg, 0.9, 0.8, 0.7, 0.65)
+    assert order == 1
+    assert near is not None
+    assert far is not None
+    assert 0.0 < far < near < 1.0
+
+
+def test_auto_trusts_no_line_with_guidance_that_spans_too_much_noise() -> None:
+    assert _between(4.0, 0.9, 0.7, 0.4) == (1, 0.0)
+
+
+def test_half_of_the_reach_is_trusted_by_half() -> None:
+    start, end = (2 * u / (1 + u) for u in (0.6, 0.6 - REACH / 2))
+    _, trust = _between(4.0, start, 0.5 * (start + end), end)
+    assert trust == pytest.approx(0.5)
+
+
+def test_auto_with_guidance_never_raises_the_order() -> None:
+    assert _between(4.0, 0.9, 0.8, 0.75, order=0)[0] == 0
 
 
 def test_chosen_trust_holds_with_and_without_guidance() -> None:
     settings = ForecastConfig(order=2, trust="full")
     for call in (_call(0.5, 4.0), _call(0.5, 1.0)):
-        assert settings.resolved(call, call) == (2, 1.0)
+        assert settings.resolved(call, [call]) == (2, 1.0)

@@ -46,3 +46,8 @@ def test_empty_schedule_has_no_steps() -> None:
 def test_noise_is_sigma_in_flow_models_and_goes_to_1_in_others() -> None:
     assert Run(sigmas=SIGMAS).noise == (1.0, 0.75, 0.5, 0.25)
     assert Run(sigmas=(3.0, 1.0, 0.0), flow=False).noise == (0.75, 0.5)
+
+
+def test_noise_of_a_call_is_that_of_its_sigma() -> None:
+    run = Run(sigmas=(3.0, 1.0, 0.0), flow=False)
+    assert Call(index=0, step=0, sigma=3.0, run=run).noise == run.noise[0]
