@@ -31,8 +31,9 @@ model) in the real ComfyUI and holds for it:
 * a second run is identical, and so is a run without the node afterwards; nothing is left on the model;
 * branches that come one by one make the same decisions as branches in one batch.
 
-Models are tiny with random weights, in ComfyUI's own classes, on the CPU. A core of the cells runs in every
-`python dev.py test`."""
+Models are tiny with random weights, in ComfyUI's own classes, on the CPU; the cells named after the zoo draw pictures with
+trained ones, interval 2 in the middle half of the run, and hold them to 30 dB of the uncached ones. A core of the cells runs in
+every `python dev.py test`."""
 
 REFUSED = """\
 ## What is refused
@@ -54,6 +55,8 @@ SLOWER = """\
 * `torch.compile`: the cached blocks run uncompiled, and the log says so once per run.
 * A prompt that begins in the middle of a run, a patch that another node puts in, a changed size: computed once, reused
   from then on; the other branches are not disturbed.
+* A LoRA on a prompt (hooks) whose keyframes change its strength during the run: what that prompt held is dropped at every
+  change and computed once.
 * Context windows: each window is a lane of its own, so memory grows with their number.
 * ComfyUI's multi-GPU split (0.24.1 and later): the passes of a call are queued one after the other, in ComfyUI's own order
   without threads, so that a call has one decision; devices overlap as far as their work is only queued. Held by tests with
@@ -62,6 +65,8 @@ SLOWER = """\
   shows nothing new in between.
 * Samplers that do not say how many calls they will make (`dpm_fast`, `dpm_adaptive`, `heunpp2`, `uni_pc`, `uni_pc_bh2`):
   intervals are counted from the start of the run, and calls of its last step are computed.
+* The negative prompt beside areas of one size: ComfyUI asks for it once per area and does not say for which, so these copies
+  are computed every time.
 * Patches for U-Nets (`PerturbedAttentionGuidance`) change nothing in these models, with and without a cache."""
 
 WARNED = """\

@@ -56,7 +56,11 @@ def stamp_of(inputs: Mapping[str, str], python: Path | None = None) -> str:
         inputs: Names and contents (versions, requirement files).
         python: The interpreter it is based on; ours if left out. Its version and place count too.
     """
-    base = {"python": str(python or sys.executable), "version": sys.version if python is None else ""}
+    # Ours under whatever name it was called: `python` and `python3` are one interpreter.
+    base = {
+        "python": str(python or Path(sys.executable).resolve()),
+        "version": sys.version if python is None else "",
+    }
     text = json.dumps({**inputs, **base}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

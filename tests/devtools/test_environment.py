@@ -57,6 +57,15 @@ def test_changed_inputs_make_it_anew(tmp_path: Path) -> None:
     assert builder.num_builds == 2
 
 
+def test_python_called_by_another_name_finds_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, builder = sys.executable, Builder()
+    for name in (tmp_path / "python", tmp_path / "python3"):
+        name.symlink_to(ours)
+        monkeypatch.setattr(sys, "executable", str(name))
+        ensure(tmp_path / "env", INPUTS, builder)
+    assert builder.num_builds == 1
+
+
 def test_one_that_lost_its_interpreter_is_made_anew(tmp_path: Path) -> None:
     builder = Builder()
     ensure(tmp_path / "env", INPUTS, builder).python.unlink()
