@@ -1,8 +1,8 @@
 """What the engine itself costs: `python dev.py bench overhead`.
 
-Random weights in ComfyUI's own classes. In every round each network is called once plainly and once with the cache at
-every level, in an order that turns from round to round: computing everything (all sites recorded and routed), and
-reusing everything. Ratios are taken within a round, so that what else the machine does hits both sides.
+Random weights in ComfyUI's own classes. At every level each network is called in turn plainly, computing everything
+(all sites recorded and routed) and reusing everything, in an order that turns from round to round. Ratios are taken within
+a round, between neighbours, so that what else the machine does hits both sides.
 
 On the CPU the seconds are those that the thread itself computed, with a few blocks of growing width; with CUDA they
 are those of the whole call, waited for, at full size in bfloat16.
@@ -92,33 +92,35 @@ class Engine:
 
 def measure(core: Any, network: Network, rounds: int) -> list[Row]:
     """Return the rows of one network, one per level."""
-    calls: dict[str, Callable[[], Tensor]] = {"plain": network.call}
-    engines = {(level, n): Engine(core, network, level, n) for level in LEVELS for n in (1, 100)}
-    calls |= {f"{level} {n}": engine.call for (level, n), engine in engines.items()}
+    return [_measure_level(core, network, level, rounds) for level in LEVELS]
+
+
+def _measure_level(core: Any, network: Network, level: str, rounds: int) -> Row:
+    """Call the network plainly, computing and reusing; plain and computing are always neighbours in time."""
+    computing, reusing = (Engine(core, network, level, interval) for interval in (1, 100))
+    calls = {"plain": network.call, "computed": computing.call, "reused": reusing.call}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     peaks: dict[str, int] = {}
     for number in range(rounds + 1):
-        order = list(calls) if number % 2 else list(reversed(calls))
-        for name in order:
+        for name in list(calls) if number % 2 else list(reversed(calls)):
             spent, peaks[name] = _timed(calls[name], network.device)
             # The first round warms up: everything is computed and room is made for it.
             if number:
                 seconds[name].append(spent)
-    rows = [_row(network, level, seconds, peaks, engines[level, 1]) for level in LEVELS]
-    for engine in engines.values():
+    row = _row(network, level, seconds, peaks, computing.session.store.num_bytes)
+    for engine in (computing, reusing):
         engine.session.close(seconds=0.0)
-    return rows
+    return row
 
 
 def _row(
-    network: Network, level: str, seconds: dict[str, list[float]], peaks: dict[str, int], engine: Engine
+    network: Network, level: str, seconds: dict[str, list[float]], peaks: dict[str, int], held_bytes: int
 ) -> Row:
     def ratios(name: str) -> list[float]:
         return [with_cache / plain for with_cache, plain in zip(seconds[name], seconds["plain"], strict=True)]
 
-    computed = [ratio - 1 for ratio in ratios(f"{level} 1")]
+    computed = [ratio - 1 for ratio in ratios("computed")]
     lower, _, upper = quantiles(computed, n=4)
-    on_device = network.device.type == "cuda"
     return Row(
         network=network.name,
         width=network.width,
@@ -126,9 +128,9 @@ def _row(
         seconds=median(seconds["plain"]),
         computed=median(computed),
         spread=(lower, upper),
-        reused=median(ratios(f"{level} 100")),
-        peak_bytes=peaks[f"{level} 1"] - peaks["plain"] if on_device else None,
-        held_bytes=engine.session.store.num_bytes,
+        reused=median(ratios("reused")),
+        peak_bytes=peaks["computed"] - peaks["plain"] if network.device.type == "cuda" else None,
+        held_bytes=held_bytes,
     )
 
 
