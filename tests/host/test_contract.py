@@ -339,9 +339,12 @@ def _begins_after_the_first_block(host: real.Host, model: Any) -> bool:
 def _repeats(host: real.Host, model: Any) -> bool:
     """Return whether the method's stand-in is the newest feature as it is."""
     core, policy = host.module("cache_core"), host.module("nodes.host").find_binding(model).policy
-    run = core.Run(sigmas=tuple(1 - i / STEPS for i in range(STEPS + 1)))
+    # Close together, unguided and in a straight line, where every forecast is trusted.
+    run = core.Run(sigmas=tuple(1 - i / 100 for i in range(101)), cfg=1.0)
     calls = [core.Call(index=i, step=i, sigma=run.sigmas[i], run=run) for i in range(policy.memory + 1)]
     site = host.module("nodes.host").adapter_of(model).sites(policy.level)[0]
-    history = tuple(core.Snapshot(call=call, value=torch.randn(1, 4, 64)) for call in calls[:-1])
+    history = tuple(
+        core.Snapshot(call=call, value=torch.full((1, 4, 64), 1.0 + call.index)) for call in calls[:-1]
+    )
     estimate = policy.estimate(history, core.Target(call=calls[-1], site=site, stream=0))
     return torch.equal(estimate, history[-1].value)
