@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..cache_core import TRAININGS, Kind
 from ..cache_core.training.trainer import Progress, Trainer
@@ -15,10 +14,9 @@ from .chart_picture import draw, image_of
 from .host import adapter_of
 from .progress import show_on_sampler
 from .router_training import Order, train
-from .uncached import SAMPLERS, SCHEDULERS, Conditioning, KSamplerSettings, live_progress
+from .saving import file_name_input, sampling_inputs, saved
+from .uncached import Conditioning, KSamplerSettings, live_progress
 from .widgets import NO_FILE, training_config, training_input
-
-SECONDS_BETWEEN_PICTURES = 2.0
 
 
 class CacheRouterTrainer(io.ComfyNode):
@@ -61,7 +59,7 @@ class CacheRouterTrainer(io.ComfyNode):
                     "them does not matter.",
                 ),
                 training_input(list(TRAININGS)),
-                *_sampling_inputs(),
+                *sampling_inputs(1, 1000, "The router is for this number of steps."),
                 *_training_inputs(),
                 io.Latent.Input(
                     "clean_images",
@@ -135,38 +133,21 @@ class CacheRouterTrainer(io.ComfyNode):
         )
         done = train(order, _live(iterations))
         assert done.path is not None
-        text = f"saved as {done.path.name}\n{done.text}"
-        picture = draw(done.charts, f"{done.path.name}: {done.artefact.describe()}", done.text)
-        shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
-        return io.NodeOutput(done.path.name, picture, text, ui=shown)
+        return saved(cls, done.path, done.artefact, done.charts, done.text)
 
 
 def _live(iterations: int) -> Callable[[Progress, Trainer], None]:
     """Return what shows the training while it runs: text and bar after every iteration, the plot every few seconds."""
-    show, drawn = live_progress(iterations), [-SECONDS_BETWEEN_PICTURES]
+    show = live_progress(iterations)
 
     def on_progress(progress: Progress, trainer: Trainer) -> None:
+        def picture() -> Any:
+            return image_of(draw((*trainer.outcome().charts, *trainer.charts()), str(progress), ""))
+
         show_on_sampler(f"Feature Cache: training, {progress}")
-        picture = None
-        if time.monotonic() - drawn[0] > SECONDS_BETWEEN_PICTURES:
-            charts = (*trainer.outcome().charts, *trainer.charts())
-            picture, drawn[0] = image_of(draw(charts, str(progress), "")), time.monotonic()
         show(progress.iteration, picture)
 
     return on_progress
-
-
-def _sampling_inputs() -> list[Any]:
-    """Return the widgets of a KSampler."""
-    same = "As you will sample."
-    return [
-        io.Int.Input(
-            "steps", default=20, min=1, max=1000, tooltip=f"{same} The router is for this number of steps."
-        ),
-        io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1, tooltip=f"Guidance. {same}"),
-        io.Combo.Input("sampler_name", options=list(SAMPLERS), default="euler", tooltip=same),
-        io.Combo.Input("scheduler", options=list(SCHEDULERS), default="simple", tooltip=same),
-    ]
 
 
 def _training_inputs() -> list[Any]:
@@ -202,10 +183,5 @@ def _training_inputs() -> list[Any]:
             tooltip="Run every block again on the way back instead of keeping its activations: much less memory, a third more "
             "time. The router is the same.",
         ),
-        io.String.Input(
-            "file_name",
-            default="",
-            tooltip="Name of the file; empty for one made of method, model, steps and sampler. An existing file is "
-            "never replaced: a number is added to the name.",
-        ),
+        file_name_input("method, model, steps and sampler"),
     ]

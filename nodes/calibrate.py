@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..cache_core import (
     CALIBRATIONS,
@@ -21,14 +21,12 @@ from ..cache_core import (
     write_artefact,
 )
 from .artefact_files import save_folder
-from .chart_picture import draw
 from .host import CacheBinding, adapter_of, attach
 from .memory_text import megabytes
 from .progress import show_on_sampler
 from .runs import picture_size
+from .saving import denoise_input, file_name_input, sampling_inputs, saved
 from .uncached import (
-    SAMPLERS,
-    SCHEDULERS,
     Conditioning,
     KSamplerSettings,
     fitting,
@@ -91,12 +89,7 @@ class FeatureCacheCalibrate(io.ComfyNode):
                     advanced=True,
                     tooltip="What several prompts in 'positive' mean. 'all in one run' is for areas, masks and timestep ranges.",
                 ),
-                io.String.Input(
-                    "file_name",
-                    default="",
-                    tooltip="Name of the file; empty for one made of method, model, steps and sampler. An existing file is "
-                    "never replaced: a number is added to the name.",
-                ),
+                file_name_input("method, model, steps and sampler"),
             ],
             outputs=[
                 io.String.Output(display_name="artefact", tooltip="Name of the file that was saved."),
@@ -138,10 +131,7 @@ class FeatureCacheCalibrate(io.ComfyNode):
         findings, facts = work.run()
         path = unused_path(save_folder(), name)
         write_artefact(findings.artefact, path)
-        text = "\n".join([f"saved as {path.name}", findings.text, facts])
-        picture = draw(findings.charts, f"{path.name}: {findings.artefact.describe()}", findings.text)
-        shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
-        return io.NodeOutput(path.name, picture, text, ui=shown)
+        return saved(cls, path, findings.artefact, findings.charts, findings.text, (facts,))
 
 
 @dataclass(frozen=True)
@@ -219,15 +209,9 @@ def _status(number: int, total: int, seconds: float, peak: int) -> str:
 
 def _sampling_inputs() -> list[Any]:
     """Return the widgets of a KSampler."""
-    same = "As you will sample."
     return [
-        io.Int.Input(
-            "steps", default=20, min=2, max=1000, tooltip=f"{same} The file is for this number of steps."
-        ),
-        io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1, tooltip=f"Guidance. {same}"),
-        io.Combo.Input("sampler_name", options=list(SAMPLERS), default="euler", tooltip=same),
-        io.Combo.Input("scheduler", options=list(SCHEDULERS), default="simple", tooltip=same),
-        io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, advanced=True, tooltip=same),
+        *sampling_inputs(2, 1000, "The file is for this number of steps."),
+        denoise_input(),
         io.Int.Input(
             "seed",
             default=0,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..cache_core.forecasting import ForecastConfig
 from ..cache_core.searching.outcome import charts
+from ..cache_core.searching.search import Search
 from .artefact_files import save_folder
 from .chart_picture import draw, image_of
 from .progress import show_on_sampler
+from .saving import denoise_input, file_name_input, sampling_inputs, saved
 from .schedule_finding import MOST_STEPS, Order, Progress, find
-from .uncached import SAMPLERS, SCHEDULERS, Conditioning, KSamplerSettings, live_progress
+from .uncached import Conditioning, KSamplerSettings, live_progress
 from .widgets import forecast_inputs
-
-SECONDS_BETWEEN_PICTURES = 2.0
 
 
 class CacheScheduleSearch(io.ComfyNode):
@@ -51,12 +51,7 @@ class CacheScheduleSearch(io.ComfyNode):
                 *_sampling_inputs(),
                 *_search_inputs(),
                 *forecast_inputs(),
-                io.String.Input(
-                    "file_name",
-                    default="",
-                    tooltip="Name of the file; empty for one made of model, steps, sampler and speedup. An existing file is never "
-                    "replaced: a number is added to the name.",
-                ),
+                file_name_input("model, steps, sampler and speedup"),
                 io.Vae.Input(
                     "vae",
                     optional=True,
@@ -120,49 +115,36 @@ class CacheScheduleSearch(io.ComfyNode):
             name=file_name,
         )
         found = find(order, _Live())
-        text = f"saved as {found.path.name}\n{found.text}"
-        title = f"{found.path.name}: {found.artefact.describe()}"
-        picture = draw(charts(found.search, found.artefact.num_steps, order.unit), title, found.text)
-        shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
-        return io.NodeOutput(found.path.name, picture, text, ui=shown)
+        drawn = charts(found.search, found.artefact.num_steps, order.unit)
+        return saved(cls, found.path, found.artefact, drawn, found.text)
 
 
 class _Live:
     """Shows a search while it runs: text and bar after every step, the plot when there is more to see."""
 
     def __init__(self) -> None:
-        self._show: Callable[[int, Any], None] | None = None
-        self._drawn_at, self._num_drawn = -SECONDS_BETWEEN_PICTURES, 0
+        self._show: Callable[..., None] | None = None
+        self._num_drawn = 0
 
     def __call__(self, progress: Progress) -> None:
         self._show = self._show or live_progress(progress.total)
         show_on_sampler(f"Feature Cache: {progress}")
-        self._show(progress.done, self._picture(progress))
+        search, picture = progress.search, None
+        if search is not None and len(search.tries) != self._num_drawn:
+            picture = partial(self._picture, progress, search)
+        self._show(progress.done, picture)
 
-    def _picture(self, progress: Progress) -> Any:
-        search, now = progress.search, time.monotonic()
-        is_soon = now - self._drawn_at < SECONDS_BETWEEN_PICTURES
-        if search is None or len(search.tries) == self._num_drawn or is_soon:
-            return None
-        self._drawn_at, self._num_drawn = now, len(search.tries)
+    def _picture(self, progress: Progress, search: Search) -> Any:
+        self._num_drawn = len(search.tries)
         return image_of(draw(charts(search, progress.num_steps, progress.unit), str(progress), ""))
 
 
 def _sampling_inputs() -> list[Any]:
     """Return the widgets of a KSampler."""
-    same = "As you will sample."
+    about_steps = "The list is for this number of steps; at others it is stretched, with a warning."
     return [
-        io.Int.Input(
-            "steps",
-            default=20,
-            min=3,
-            max=MOST_STEPS,
-            tooltip=f"{same} The list is for this number of steps; at others it is stretched, with a warning.",
-        ),
-        io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1, tooltip=f"Guidance. {same}"),
-        io.Combo.Input("sampler_name", options=list(SAMPLERS), default="euler", tooltip=same),
-        io.Combo.Input("scheduler", options=list(SCHEDULERS), default="simple", tooltip=same),
-        io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, advanced=True, tooltip=same),
+        *sampling_inputs(3, MOST_STEPS, about_steps),
+        denoise_input(),
         io.Int.Input(
             "seed",
             default=0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,8 @@ import torch
 
 SAMPLERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SAMPLERS)
 SCHEDULERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SCHEDULERS)
+
+SECONDS_BETWEEN_PICTURES = 2.0
 
 Conditioning = list[Any]
 """As the host passes it: a list of prompts that act together, each with its options."""
@@ -87,11 +91,18 @@ def progress(total: int) -> Callable[[], None]:
     return lambda: bar.update(1)
 
 
-def live_progress(total: int) -> Callable[[int, Any], None]:
-    """Return a function that sets the executing node's bar to a number of `total` and shows a picture there, or None."""
-    bar = comfy.utils.ProgressBar(total)
+def live_progress(total: int) -> Callable[[int, Callable[[], Any] | None], None]:
+    """Return a function that sets the executing node's bar to a number of `total`, and shows a picture there.
 
-    def show(value: int, picture: Any) -> None:
-        bar.update_absolute(value, total, None if picture is None else ("JPEG", picture, None))
+    The picture is made by the second argument, if there is one, and only where the last is some seconds old.
+    """
+    bar, drawn_at = comfy.utils.ProgressBar(total), -math.inf
+
+    def show(value: int, picture: Callable[[], Any] | None) -> None:
+        nonlocal drawn_at
+        preview = None
+        if picture is not None and time.monotonic() - drawn_at > SECONDS_BETWEEN_PICTURES:
+            preview, drawn_at = ("JPEG", picture(), None), time.monotonic()
+        bar.update_absolute(value, total, preview)
 
     return show
