@@ -87,6 +87,7 @@ ZOO_PROGRAMS = {
     "train": "train",
     "evaluate": "evaluate",
     "sheets": "sheets",
+    "routers": "train_routers",
     "artefacts": "write_artefacts",
     "workflows": "write_workflows",
 }

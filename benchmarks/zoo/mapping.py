@@ -1,13 +1,14 @@
 """Maps a workflow that a person would open onto the zoo's models, and says what it changed.
 
 Only what belongs to the checkpoint is replaced: the loaders of network, text encoder and autoencoder, the text
-encoding, the names of files made for the network, and what the tiny network was trained for: its picture size, and true
-guidance in place of the distilled guidance that it does not have.
+encoding, the names of files made for the network, and what the tiny network and its routers were trained for: the picture
+size, true guidance in place of the distilled guidance that it does not have, and the scheduler.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 Workflow = dict[str, Any]
 """A workflow as the browser saves it: {"nodes": [...], "links": [...], ...}."""
 
-GUIDANCE = 4.0
+GUIDANCE, SCHEDULER = 4.0, "simple"
+"""What the zoo is measured with, and its routers are trained for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,14 +192,17 @@ def _size(workflow: Workflow, node: Workflow, zoo: Counterpart) -> str:
     return f"{width} x {height} -> {zoo.size} x {zoo.size}, what the tiny network was trained for"
 
 
-def _guidance(workflow: Workflow, node: Workflow, zoo: Counterpart) -> str:
-    place = _place(node, "cfg")
-    before, node["widgets_values"][place] = node["widgets_values"][place], GUIDANCE
-    return "" if before == GUIDANCE else f"cfg {before} -> {GUIDANCE}"
+def _sampling(workflow: Workflow, node: Workflow, zoo: Counterpart) -> str:
+    said = []
+    for name, value in (("cfg", GUIDANCE), ("scheduler", SCHEDULER)):
+        place = _place(node, name)
+        before, node["widgets_values"][place] = node["widgets_values"][place], value
+        said += [] if before == value else [f"{name} {before} -> {value}"]
+    return "; ".join(said)
 
 
 def _calibration(workflow: Workflow, node: Workflow, zoo: Counterpart) -> str:
-    return "; ".join(filter(None, (_guidance(workflow, node, zoo), _files(workflow, node, zoo))))
+    return "; ".join(filter(None, (_sampling(workflow, node, zoo), _files(workflow, node, zoo))))
 
 
 def _files(workflow: Workflow, node: Workflow, zoo: Counterpart) -> str:
@@ -214,19 +219,14 @@ def _renamed(value: Any, zoo: Counterpart) -> Any:
     for begin in (zoo.made, _SHIPPED.rstrip("_")):
         if value.startswith(f"{begin}_"):
             return zoo.name + value.removeprefix(begin)
-    if not value.startswith(f"{zoo.title}, "):
-        return value
-    own = (part.split(" ") for part in value.removeprefix(f"{zoo.title}, ").split(", "))
-    return ", ".join([zoo.name, *(_setting(words, zoo) for words in own)])
+    return _made_for(value, zoo) if value.startswith(f"{zoo.title}, ") else value
 
 
-def _setting(words: list[str], zoo: Counterpart) -> str:
-    """Return one setting of those that a file was made for, as it is on the zoo."""
-    if words[0] == "cfg":
-        return f"cfg {GUIDANCE:g}"
-    if words[1:2] == ["x"]:
-        return " ".join([f"{zoo.size} x {zoo.size}" + ("." if words[2].endswith(".") else ""), *words[3:]])
-    return " ".join(words)
+def _made_for(value: str, zoo: Counterpart) -> str:
+    """Return for what a file was made, as it is on the zoo; what may be told after it stays."""
+    _, steps, sampler, _, _, size = value.split(", ", 5)
+    size = re.sub(r"^\d+ x \d+", f"{zoo.size} x {zoo.size}", size)
+    return ", ".join((zoo.name, steps, sampler, SCHEDULER, f"cfg {GUIDANCE:g}", size))
 
 
 def _place(node: Workflow, name: str) -> int:
@@ -255,7 +255,7 @@ _RULES: dict[str, Callable[[Workflow, Workflow, Counterpart], str]] = {
     "CLIPTextEncode": _caption,
     "EmptySD3LatentImage": _size,
     "EmptyLatentImage": _size,
-    "KSampler": _guidance,
+    "KSampler": _sampling,
     "FeatureCacheCalibrate": _calibration,
     "CacheScheduleSearch": _calibration,
     "FeatureCache": _files,

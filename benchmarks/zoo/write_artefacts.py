@@ -10,7 +10,7 @@ from typing import Any
 from gallery.families import FLUX, PIXART, SD3, Family
 
 from .host import prepare_host
-from .mapping import COUNTERPARTS, GUIDANCE, Counterpart
+from .mapping import COUNTERPARTS, GUIDANCE, SCHEDULER, Counterpart
 from .routers import full_steps, router
 from .sampling import load_pipeline
 
@@ -59,12 +59,12 @@ def _sampling(core: Any, patcher: Any, family: Family, zoo: Counterpart) -> Any:
     """Return the settings of a ready copy, with the noise levels that the host gives them."""
     samplers = importlib.import_module("comfy.samplers")
     noise = patcher.get_model_object("model_sampling")
-    sigmas = samplers.calculate_sigmas(noise, family.scheduler, family.steps)
+    sigmas = samplers.calculate_sigmas(noise, SCHEDULER, family.steps)
     return core.Sampling(
         num_steps=family.steps,
         sigmas=tuple(sigmas.tolist()),
         sampler="euler",
-        scheduler=family.scheduler,
+        scheduler=SCHEDULER,
         cfg=GUIDANCE,
         size=(zoo.size, zoo.size),
     )

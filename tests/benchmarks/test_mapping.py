@@ -59,21 +59,21 @@ def _content(node: dict[str, Any] | None) -> tuple[Any, ...]:
     return () if node is None else (node["type"], node.get("widgets_values"))
 
 
-def test_a_sampler_keeps_all_but_its_guidance(workflow: dict[str, Any]) -> None:
+def test_a_sampler_keeps_all_but_its_guidance_and_scheduler(workflow: dict[str, Any]) -> None:
     mapped, _ = to_zoo(workflow)
     for i, node in _nodes(workflow).items():
         if node["type"] == "KSampler":
             pairs = list(zip(node["widgets_values"], _nodes(mapped)[i]["widgets_values"], strict=True))
-            assert {place for place, (a, b) in enumerate(pairs) if a != b} <= {3}
-            assert pairs[3][1] == 4.0
+            assert {place for place, (a, b) in enumerate(pairs) if a != b} <= {3, 5}
+            assert (pairs[3][1], pairs[5][1]) == (4.0, "simple")
 
 
-def test_a_calibration_changes_its_guidance_and_the_file_that_it_makes() -> None:
+def test_a_calibration_changes_its_settings_and_the_file_that_it_makes() -> None:
     inputs = [
         {"name": name, "widget": {"name": name}, "link": None}
-        for name in ("what", "seed", "cfg", "file_name")
+        for name in ("what", "seed", "cfg", "scheduler", "file_name")
     ]
-    values = ["prior", 1, "fixed", 4.5, "pixart_sigma_prior_20_steps.safetensors"]
+    values = ["prior", 1, "fixed", 4.5, "karras", "pixart_sigma_prior_20_steps.safetensors"]
     node = {
         "id": 7,
         "type": "FeatureCacheCalibrate",
@@ -89,17 +89,18 @@ def test_a_calibration_changes_its_guidance_and_the_file_that_it_makes() -> None
         "widgets_values": ["PixArt-Sigma.safetensors"],
     }
     mapped, _ = to_zoo({"nodes": [loader, node], "links": []})
-    zoo = ["prior", 1, "fixed", 4.0, "zoo_pixart_prior_20_steps.safetensors"]
+    zoo = ["prior", 1, "fixed", 4.0, "simple", "zoo_pixart_prior_20_steps.safetensors"]
     assert _nodes(mapped)[7]["widgets_values"] == zoo
 
 
-def test_what_a_file_was_made_for_follows_the_model(root: Path) -> None:
-    path = root / "workflows" / "pixart_which_steps_can_be_skipped.json"
+@pytest.mark.parametrize(("family", "size"), [("sd3", 192), ("pixart", 272)])
+def test_what_a_file_was_made_for_follows_the_model(root: Path, family: str, size: int) -> None:
+    path = root / "workflows" / f"{family}_which_steps_can_be_skipped.json"
     mapped, _ = to_zoo(json.loads(path.read_text(encoding="utf-8")))
     (node,) = (node for node in mapped["nodes"] if node["type"] == "TeaCacheThreshold")
     name, *_, made_for = node["widgets_values"][5:]
-    assert name == "zoo_pixart_teacache_coefficients.safetensors"
-    assert made_for.startswith("zoo_pixart, 20 steps, euler, simple, cfg 4, 272 x 272. The frame")
+    assert name == f"zoo_{family}_teacache_coefficients.safetensors"
+    assert made_for.startswith(f"zoo_{family}, 20 steps, euler, simple, cfg 4, {size} x {size}. The frame")
 
 
 def test_another_model_is_refused() -> None:
