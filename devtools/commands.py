@@ -108,6 +108,7 @@ def zoo(options: Namespace) -> int:
 BENCHMARKS = {
     "overhead": "overhead",
     "methods": "bench_methods",
+    "presets": "bench_presets",
     "quality": "bench_quality",
     "schedule": "bench_schedule",
     "server": "bench_server",

@@ -33,16 +33,25 @@ from ..errors import ConfigError
 from ..forecasting import ForecastConfig, forecast, is_guided
 from ..ops.steps import LIST_FORM, even_steps, listed_steps, shifted_steps
 from ..policy import POLICIES, Evidence, Policy, setting
+from ..presets import INTENTS, measured_speedup
 from ..step_schedule import check_schedule, scheduled_steps
 from ..types import Action, Call, History, Level, Run, Site, Target
 
-AUTO = "auto"
+AUTO, AS_SET = "auto", "as set"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepListConfig(ForecastConfig):
     """Settings of a step list."""
 
+    intent: Literal["as set", "quality", "balanced", "fast"] = setting(
+        AS_SET,
+        "'as set' takes 'speedup' below. The others take the largest speedup whose pictures were measured to stay near the uncached "
+        "ones, for the sampler, number of steps and guidance that you sample with: above "
+        + ", ".join(f"{floor:g} dB ('{name}')" for name, floor in INTENTS.items())
+        + ". They compute every step where none does.",
+        choices=(AS_SET, *INTENTS),
+    )
     speedup: float = setting(
         2.0,
         "One step in so many is computed. 1 computes every step (the picture is then bit-identical to no node); 2 takes about "
@@ -84,9 +93,15 @@ class StepListConfig(ForecastConfig):
             ConfigError: With all offending fields at once, or where there are two lists.
         """
         super().__post_init__()
-        if self.schedule is not None and self.steps != AUTO:
+        ways = {
+            f"'intent' is '{self.intent}'": self.intent != AS_SET,
+            f"'steps' is '{self.steps}'": self.steps != AUTO,
+            f"there is the file {self.schedule}": self.schedule is not None,
+        }
+        given = [text for text, is_given in ways.items() if is_given]
+        if len(given) > 1:
             raise ConfigError(
-                f"'steps' is '{self.steps}' and there is the file {self.schedule}: one list is enough. Set 'steps' to '{AUTO}', or "
+                f"{' and '.join(given)}: one says which steps are computed. Set 'intent' to '{AS_SET}' and 'steps' to '{AUTO}', or "
                 "take the file away."
             )
 
@@ -133,7 +148,8 @@ class StepList(Policy):
             return scheduled_steps(settings.schedule, run)
         if settings.steps != AUTO:
             return listed_steps(settings.steps)
-        num_full = max(round(run.num_steps / settings.speedup), 1)
+        speedup = settings.speedup if settings.intent == AS_SET else measured_speedup(run, settings.intent)
+        num_full = max(round(run.num_steps / speedup), 1)
         if settings.spread == "shifted" or (settings.spread == "auto" and run.flow and is_guided(run)):
             return shifted_steps(run.noise, num_full)
         return even_steps(run.num_steps, num_full)
