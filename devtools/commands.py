@@ -109,6 +109,7 @@ BENCHMARKS = {
     "overhead": "overhead",
     "methods": "bench_methods",
     "quality": "bench_quality",
+    "routers": "bench_routers",
     "schedule": "bench_schedule",
     "server": "bench_server",
 }

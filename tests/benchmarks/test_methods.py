@@ -14,8 +14,10 @@ pytest.importorskip("skimage", reason="scikit-image is not installed")
 from metrics.study.store import read_record, record_path, write_record
 from quality.arithmetic import block_caching_ratio, fora_ratio, mask_ratio, router_ratio, threshold_ratio
 from quality.calibration import FIRST_SEED, parts, threshold_for
-from quality.cells import DATA, FEWER_STEPS, UNCACHED, Cell, cells, data, groups, needs_file
+from quality.cells import DATA, FEWER_STEPS, UNCACHED, Cell, data, needs_file
+from quality.code import key_of
 from quality.distances import distances
+from quality.methods import cells, groups
 from quality.results import matches, rival, rows, steps_as_long
 from quality.timing import beside, timing_path
 from quality.work import HEADLINE_BATCH, open_jobs, take_over
@@ -216,7 +218,7 @@ def fill(folder: Path, chosen: tuple[Cell, ...], scores: dict[str, float]) -> No
     for cell in chosen:
         share = cell.steps / 20 * cell.share
         write_record(
-            record_path(folder, cell.name, seeds),
+            record_path(folder, key_of(cell), seeds),
             {
                 "refresh": np.full(NUM_SEEDS, share),
                 "cost": np.full(NUM_SEEDS, share),
@@ -227,7 +229,8 @@ def fill(folder: Path, chosen: tuple[Cell, ...], scores: dict[str, float]) -> No
             },
         )
     timed = {
-        cell.name: np.array([cell.steps / 20 * cell.share, cell.steps / 20 * cell.share]) for cell in chosen
+        key_of(cell): np.array([cell.steps / 20 * cell.share, cell.steps / 20 * cell.share])
+        for cell in chosen
     }
     write_record(timing_path(folder, "wall", 0), timed)
 
@@ -273,7 +276,7 @@ def test_a_correction_that_restores_the_uncached_pictures_takes_the_whole_distan
             part = slice(start, start + HEADLINE_BATCH)
             seeds = range(start, start + HEADLINE_BATCH)
             summary = features[part] + drift[part]
-            write_record(record_path(tmp_path, f"summary_{cell.name}", seeds), {"summary": summary})
+            write_record(record_path(tmp_path, f"summary_{key_of(cell)}", seeds), {"summary": summary})
     found = {one.name: one for one in distances(tmp_path, chosen, 64)}
     corrected = found["fora_50_percent_error_optimized"]
     assert corrected.change_to_uncached is not None and corrected.bare is not None
