@@ -46,7 +46,7 @@ class Forecast(Overlay):
         reused = super().estimate(history, target)
         if self._settings.order == 0 or len(history) == 1:
             return reused
-        return reused + (forecast(history, target.call, self._settings) - history[-1].value)
+        return reused + (forecast(history, target, self._settings) - history[-1].value)
 
     @property
     def _settings(self) -> ForecastConfig:

@@ -10,7 +10,8 @@ written out, or a rule spreads n = T / S full steps over a run of T steps for th
   where a schedule of shift 1 has few steps, and one of shift 3 more than the picture needs.
 
 In a step that is left out each feature is what Newton's polynomial in sigma through the last computed ones says, held back
-as `trust` tells: without guidance of order 2; with guidance a straight line, the less trusted the more noise it spans.
+as `trust` tells: without guidance of order 2; with guidance a straight line, the less trusted the more noise it spans and the
+stronger the guidance.
 
 At level `model` the feature is the network's output and nothing of the network runs in a step that is left out. There,
 with order 0 and Euler, the method is nothing else than sampling with the listed noise levels only: what the forecast
@@ -145,7 +146,7 @@ class StepList(Policy):
 
     def estimate(self, history: History, target: Target) -> Tensor:
         """Return the forecast for the call's noise level."""
-        return forecast(history, target.call, self._settings)
+        return forecast(history, target, self._settings)
 
     @property
     def _settings(self) -> StepListConfig:
