@@ -66,8 +66,9 @@ def make_record(run: Run, outputs: Sequence[Tensor], latents: Sequence[Tensor]) 
 
 def _by_picture(outputs: Tensor) -> Tensor:
     """Return the coordinates (B, R, T, R * T) of outputs (R, T, B, ...)."""
-    vectors = outputs.movedim(2, 0).flatten(3)
-    return coordinates(vectors.flatten(1, 2)).unflatten(1, vectors.shape[1:3])
+    num_roles, num_steps, num_pictures = outputs.shape[:3]
+    vectors = outputs.movedim(2, 0).reshape(num_pictures, num_roles * num_steps, -1)
+    return coordinates(vectors).reshape(num_pictures, num_roles, num_steps, num_roles * num_steps)
 
 
 def coordinates(vectors: Tensor) -> Tensor:
