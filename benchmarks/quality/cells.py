@@ -20,6 +20,11 @@ REUSES = (25, 50, 75)
 PICTURES = {"profile": 16, "prior": 48, "coefficients": 12, "identity": 4, "fitted": 4, "seacache": 4}
 """What calibration makes, in the order it makes it, and on how many pictures."""
 
+STRAIGHT = "straight_steps"
+"""Of the kit's numbers: the steps at which, by the prior, features do not turn back."""
+DERIVED = {STRAIGHT: "prior"}
+"""Numbers of the kit that come from an artefact of it, and from which."""
+
 Value = str | int | float
 Pairs = tuple[tuple[str, Value], ...]
 
@@ -41,6 +46,7 @@ class Cell:
         correction: Name of the correction on top, or "".
         correction_settings: Of the correction.
         correction_artefact: What of the kit the correction gets, or "".
+        correction_tuned: Setting of the correction and what of the kit's numbers it gets, or ("", "").
         against: Name of the cell without the correction, or "".
         is_dynamic: Whether the pictures decide what is computed, so that each is drawn alone.
         is_headline: Whether it is also drawn for a Frechet distance.
@@ -60,6 +66,7 @@ class Cell:
     correction: str = ""
     correction_settings: Pairs = ()
     correction_artefact: str = ""
+    correction_tuned: tuple[str, str] = ("", "")
     against: str = ""
     is_dynamic: bool = False
     is_headline: bool = False
@@ -84,7 +91,9 @@ class Cell:
             self.reuse_until,
         )
         on_top = (self.correction, self.correction_settings, self.correction_artefact)
-        return repr((own, on_top, self.is_dynamic))
+        # Only where there is one, so that the records of all other cells keep their names.
+        tuned = [self.correction_tuned] if self.correction_tuned[0] else []
+        return repr((own, on_top, self.is_dynamic, *tuned))
 
     @property
     def num_passes(self) -> int:
@@ -139,15 +148,18 @@ def on(
     artefact: str = "",
     settings: Pairs = (),
     is_headline: bool = False,
+    tuned: tuple[str, str] = ("", ""),
 ) -> Cell:
     """A correction on top of a bare cell, with what it gets of the kit and its settings."""
+    words = [correction, *(str(value).replace(",", "").replace(" ", "_") for _, value in settings), tuned[1]]
     return replace(
         bare,
-        name="_".join([bare.name, correction, *(str(value).replace(" ", "_") for _, value in settings)]),
+        name="_".join([bare.name, *filter(None, words)]),
         label=f"{bare.label} + {label}",
         correction=correction,
         correction_settings=settings,
         correction_artefact=artefact,
+        correction_tuned=tuned,
         against=bare.name,
         is_headline=is_headline,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from metrics.study.store import fingerprint
 
 from . import trained
-from .cells import DATA, FEWER_STEPS, PICTURES, UNCACHED, Cell
+from .cells import DATA, DERIVED, FEWER_STEPS, PICTURES, UNCACHED, Cell
 from .engine import ROOT
 
 PROBES = {"profile": "change_profile", "prior": "prior", "coefficients": "teacache"}
@@ -41,7 +41,8 @@ def code_of(cell: Cell) -> str:
 def parts_of(cell: Cell) -> list[str]:
     """Return what a cell takes from the kit: names of artefacts, and the kind of its threshold."""
     kind = cell.tuned[1].rpartition("_")[0]
-    named = (cell.artefact, cell.correction_artefact, kind if kind in THRESHOLDS else "")
+    derived = DERIVED.get(cell.correction_tuned[1], "")
+    named = (cell.artefact, cell.correction_artefact, kind if kind in THRESHOLDS else "", derived)
     return [name for name in named if name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from zoo import routers
 
 from . import trained
 from .arithmetic import block_caching_ratio, fora_ratio, mask_ratio, router_ratio, threshold_ratio
-from .cells import CFG, NUM_STEPS, REUSES, SAMPLER, Cell
+from .cells import CFG, NUM_STEPS, REUSES, SAMPLER, STRAIGHT, Cell
 from .code import PROBES, THRESHOLDS, code_of_part
 from .engine import Engine, sigmas_of
 
@@ -27,12 +28,12 @@ class Kit:
     Attributes:
         engine: The extension.
         artefacts: By the name that cells use.
-        numbers: By the name that cells use.
+        numbers: Numbers and lists of steps, by the name that cells use.
     """
 
     engine: Engine
     artefacts: Mapping[str, Any]
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, float | str]
 
     def policy(self, cell: Cell) -> Any:
         """Return what a cell with a method carries."""
@@ -43,7 +44,7 @@ class Kit:
             return policy
         kind = core.CORRECTIONS[cell.correction]
         given = self.artefact(cell.correction_artefact) if cell.correction_artefact else None
-        return self._make(kind, cell.correction_settings, given, inner=(policy,))
+        return self._make(kind, cell.correction_settings, given, cell.correction_tuned, (policy,))
 
     def artefact(self, name: str, variant: str = "") -> Any:
         """Return what calibration or a hand made, or else a trained file of the zoo.
@@ -107,14 +108,24 @@ def load_kit(engine: Engine, model: Any, folder: Path) -> Kit:
         for part in PROBES
         if artefact_path(folder, part).is_file()
     }
-    numbers: dict[str, float] = {}
+    numbers: dict[str, float | str] = {}
     for kind in THRESHOLDS:
         if numbers_path(folder, kind).is_file():
             numbers |= json.loads(numbers_path(folder, kind).read_text(encoding="utf-8"))
     if "profile" in found:
         measured = found["profile"].measured
         numbers |= {f"delta_{reuse}": measured[f"delta_at_reuse_{reuse / 100:g}"] for reuse in REUSES}
+    if "prior" in found:
+        numbers[STRAIGHT] = straight_steps(core, found["prior"])
     return Kit(engine, found | _hand_made(engine, model), numbers)
+
+
+def straight_steps(core: Any, prior: Any) -> str:
+    """Return the steps at which features do not turn back, as Gradient-Optimized Cache takes them: the authors' idea."""
+    tokens = importlib.import_module(f"{core.__name__}.ops.tokens")
+    differences = [tensor.float() for name, tensor in prior.tensors.items() if name.startswith("prior.")]
+    turned = tokens.turns_back(differences).tolist()
+    return ", ".join(str(step) for step, turns in enumerate(turned) if not turns)
 
 
 def artefact_path(folder: Path, part: str) -> Path:

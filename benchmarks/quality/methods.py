@@ -10,6 +10,7 @@ from .cells import (
     NUM_STEPS,
     REUSES,
     SHARES,
+    STRAIGHT,
     UNCACHED,
     Cell,
     fewer,
@@ -18,6 +19,9 @@ from .cells import (
     uncached,
     windowed,
 )
+
+AUTHORS_STEPS = "3-15, 19"
+"""The steps in which GOC's authors correct at 50 % of 20 steps (qiujx0520/GOC_ICCV2025); of these every second is reused."""
 
 
 def cells(methods: Collection[str] = (), core: Any = None) -> tuple[Cell, ...]:
@@ -136,12 +140,25 @@ def _dynamic() -> Iterator[Cell]:
 
 
 def _corrected() -> Iterator[Cell]:
-    """FORA at the authors' schedules: interval 2 in the first half only, interval 2, interval 4; bare and corrected."""
+    """FORA at the authors' schedules: interval 2 in the first half only, interval 2, interval 4; bare and corrected.
+
+    GOC's authors leave out the step at which their network's features turn back: here once that step, and at every schedule
+    those that the prior names for the network at hand.
+    """
     for reuse, interval, until in ((25, 2, NUM_STEPS // 2), (50, 2, None), (75, 4, None)):
         bare = windowed(reuse, interval, until)
         yield bare
         yield on(bare, "error_optimized", "EOC", "prior", is_headline=True)
         yield on(bare, "gradient_optimized", "GOC", is_headline=True)
+        straight = ("steps", STRAIGHT)
+        yield on(bare, "gradient_optimized", "GOC, not where features turn back", tuned=straight)
         if reuse == 50:
             printed = (("eta", 1.2), ("reach", "whole change"))
             yield on(bare, "gradient_optimized", "GOC, eta 1.2, whole change", settings=printed)
+            listed = (*printed, ("steps", AUTHORS_STEPS))
+            yield on(
+                bare, "gradient_optimized", "GOC, eta 1.2, whole change, not in step 17", settings=listed
+            )
+        if reuse == 75:
+            # Theta 1 is the default, which is measured at every schedule.
+            yield on(bare, "error_optimized", "EOC, theta 0.25", "prior", (("theta", 0.25),))
