@@ -192,17 +192,22 @@ class Log:
 
     def __init__(self, path: Path | None, rank: int) -> None:
         """Begin anew at `path`, or write no file."""
-        self._path, self._rank = path, rank
+        self._path, self._rank, self._is_begun = path, rank, False
+
+    def tell(self, line: str) -> None:
+        """Print what is being done within an iteration."""
+        if not self._rank:
+            print(line, flush=True)
 
     def __call__(self, progress: Any, trainer: Any) -> None:
-        """Write all rows up to now, those of an earlier part of the training included."""
+        """Add a row; the first time since the start, write all anew: a killed training goes on from before its last rows."""
         if self._rank:
             return
         print(progress, flush=True)
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = progress.iteration == 1 or not self._path.exists()
+        is_new, self._is_begun = not self._is_begun, True
         rows = trainer.history if is_new else trainer.history[-1:]
         with self._path.open("w" if is_new else "a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -229,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = load_pack()
         order = make_order(given, module)
         training = module("nodes.router_training")
-        done = training.train(order, Log(given.log, order.rank))
+        log = Log(given.log, order.rank)
+        done = training.train(order, log, log.tell)
         if done.path is not None:
             print(f"saved as {done.path}\n{done.text}")
             picture = module("nodes.chart_picture")

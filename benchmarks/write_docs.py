@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import compatibility
+from footprints import memory_table
 from quality import presets
 from quality.fronts.pages import readme_block
 from quality.tables import Record, method_block, read_studies
@@ -24,6 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 RECORD = RESULTS / "demo.json"
 
+
+FORESEEN = """\
+What that comes to by level, as `benchmarks/footprints.py` foresees it with the arithmetic of `cache_core/footprint.py` that ComfyUI's own
+estimate is told too: without a budget, in MB of 1024 x 1024 bytes as in the report."""
 
 EXPLAINED = """\
 On the zoo's small models: 20 Euler steps, cfg 4, against the uncached run of the same seed; `python dev.py bench methods`,
@@ -46,7 +51,7 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
     for name in core.POLICIES:
         policy = core.POLICIES[name]
         if policy.__module__.startswith("cache_core."):
-            found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(policy, studies)
+            found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(core, policy, studies)
     for name in core.CORRECTIONS:
         found[ROOT / "docs" / "methods" / f"{name}.md"] = correction_page(
             core, core.CORRECTIONS[name], studies
@@ -56,16 +61,16 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
 
 def correction_page(core: Any, correction: Any, studies: Sequence[Record]) -> str:
     """Return the page of one correction: its docstring, settings, and memory on top of a method that keeps one snapshot."""
-    fora = core.POLICIES["fora"]
-    made = correction(fora(fora.config_type()), correction.config_type())
-    memory = (
-        f"{made.memory} snapshot{'s' if made.memory > 1 else ''} of every site and branch, until the run ends"
-    )
-    parts = [*_about(correction), "## Memory", f"{memory}, or as many as the method in front keeps."]
+    corrected = {
+        level: correction(inner, correction.config_type())
+        for level, inner in _by_level(core.POLICIES["fora"]).items()
+    }
+    memory = f"{_snapshots(corrected)}, or as many as the method in front keeps."
+    parts = [*_about(correction), "## Memory", memory, FORESEEN, memory_table(core, corrected)]
     return "\n\n".join([*parts, *_rows_of(correction.name, studies)]) + "\n"
 
 
-def method_page(policy: Any, studies: Sequence[Record]) -> str:
+def method_page(core: Any, policy: Any, studies: Sequence[Record]) -> str:
     """Return the page of one method: its docstring, settings, memory and measured rows."""
     made = policy(policy.config_type())
     looks = (
@@ -74,10 +79,26 @@ def method_page(policy: Any, studies: Sequence[Record]) -> str:
     parts = [
         *_about(policy),
         "## Memory",
-        f"{made.memory} snapshot{'s' if made.memory > 1 else ''} of every site and branch, until the run ends.{looks}",
+        f"{_snapshots(_by_level(policy))}.{looks}",
+        FORESEEN,
+        memory_table(core, _by_level(policy)),
         *_rows_of(policy.name, studies),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _by_level(policy: Any) -> dict[str, Any]:
+    """Return the method at its defaults, by the name of every level at which it can be set to reuse."""
+    choices = [details.choices for item, details in policy.config_type.settings() if item.name == "level"]
+    if not choices:
+        made = policy(policy.config_type())
+        return {made.level.value: made}
+    return {level: policy(policy.config_type(level=level)) for level in choices[0]}
+
+
+def _snapshots(by_level: dict[str, Any]) -> str:
+    count = next(iter(by_level.values())).memory
+    return f"{count} snapshot{'s' if count > 1 else ''} of every site and branch, until the run ends"
 
 
 def _rows_of(name: str, studies: Sequence[Record]) -> list[str]:

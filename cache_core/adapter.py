@@ -12,12 +12,9 @@ from torch import Tensor, nn
 from .errors import UnsupportedModelError
 from .registry import Registry
 from .scope import Forward, ForwardPatch
-from .types import Feature, Indicator, Level, Site
+from .types import MODEL_SITE, Feature, Indicator, Level, Site
 
 ADAPTERS: Registry[Adapter] = Registry("model family")
-
-MODEL_SITE = Site(level=Level.MODEL, path="network", index=0, part="output")
-"""The output of the whole network, which every family has."""
 
 
 class Router(Protocol):

@@ -18,6 +18,9 @@ from .types import Level
 
 Scalar = str | int | float | bool
 
+CAUTION = "caution"
+"""Of what is told about how a file was made: half a sentence that whoever uses it is told in every run."""
+
 MAX_STEPS = 4096
 MAX_SITES = 16384
 
@@ -180,8 +183,7 @@ class Artefact:
 
     def describe(self) -> str:
         """Return in one line of what kind it is and what it was made for."""
-        network = f"{self.architecture.family} ({_counted(self.architecture.blocks)})"
-        return f"kind '{self.kind.value}', method '{self.method}', for {network}, {self.sampling}"
+        return f"kind '{self.kind.value}', method '{self.method}', for {purpose(self.architecture, self.sampling)}"
 
     @property
     def num_steps(self) -> int:
@@ -207,6 +209,11 @@ class Artefact:
                 f"The artefact '{self.name}' does not fit this MODEL: {'; '.join(found)}. It is of {self.describe()}. "
                 "Choose a file that was made for this MODEL, or make one for it."
             )
+
+
+def purpose(architecture: Architecture, sampling: Sampling) -> str:
+    """Return what an artefact was made for, such as `flux (19 double blocks and 38 single blocks), 20 steps, euler`."""
+    return f"{architecture.family} ({_counted(architecture.blocks)}), {sampling}"
 
 
 def _unsound(tensors: Mapping[str, Tensor]) -> list[str]:

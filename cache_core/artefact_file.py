@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .artefact import Architecture, Artefact, Kind, Sampling
+from .artefact import Architecture, Artefact, Kind, Sampling, purpose
 from .errors import ArtefactError
 from .layouts import layout_faults
 from .types import Level
@@ -61,6 +61,17 @@ def read_kind(path: Path) -> Kind | None:
     except (ArtefactError, SafetensorError, OSError):
         return None
     return next((kind for kind in Kind if kind.value == value), None)
+
+
+def read_purpose(path: Path) -> str:
+    """Return for which network and settings the artefact in a file is, from its header alone; "" if there is none."""
+    try:
+        _check_sizes(path)
+        with safe_open(path, framework="pt") as file:
+            header = _header(_metadata(file.metadata() or {}))
+    except (ArtefactError, SafetensorError, OSError):
+        return ""
+    return purpose(header["architecture"], header["sampling"])
 
 
 def write_artefact(artefact: Artefact, path: Path) -> None:

@@ -11,10 +11,14 @@ from torch import Tensor
 from .ops.forecasts import newton_forecast
 from .ops.steps import unshifted
 from .policy import Config, setting
-from .types import Call, History, Run
+from .types import Call, History, Run, Target
 
-REACH = 0.3
-"""Share of noise beyond which a guided prediction is taken to have turned; chosen on the zoo at 10 and 20 steps."""
+REACH = 0.9
+"""Share of noise after which what guidance adds is taken to have turned, at scale 2; chosen on the zoo at scales of 1.5 to 7."""
+USUAL = 4.0
+"""Scale where guidance is not known."""
+NEGATIVE = 1
+"""Role of the negative prompt's branch."""
 TRUST = {"measured": None, "full": 1.0, "half": 0.5}
 
 
@@ -39,7 +43,7 @@ class ForecastConfig(Config):
         "auto",
         "How much of the forecast change is added. 'measured' compares the last change with the one before, per picture: what keeps "
         "its direction is trusted. 'half' and 'full' add so much always and hold one feature less. 'auto' measures without guidance "
-        "(cfg 1); with guidance it follows a straight line, trusted the less the more noise it spans.",
+        "(cfg 1); with guidance it follows a straight line, trusted the less the more noise it spans and the stronger the guidance.",
         choices=("auto", "measured", "full", "half"),
         advanced=True,
     )
@@ -51,35 +55,42 @@ class ForecastConfig(Config):
             return 1
         return self.order + (2 if self.trust in ("auto", "measured") else 1)
 
-    def resolved(self, call: Call, known: Sequence[Call]) -> tuple[int, float | None]:
-        """Return the order, and the trust or None where it is measured, for a forecast at `call`.
+    def resolved(self, target: Target, known: Sequence[Call]) -> tuple[int, float | None]:
+        """Return the order, and the trust or None where it is measured, for a forecast at `target`.
 
-        With guidance the predictions turn: a straight line is trusted the less, the more noise lies between where it
-        begins and where it is needed, and not at all beyond `REACH`.
+        With guidance s the network's predictions P and N make N + s (P - N). The difference turns: a straight line is trusted
+        the less, the more noise lies between where it begins and where it is needed, and not at all beyond REACH / |s - 1|.
+        What is left, N, goes on as it went and is trusted fully. Both are met where N alone is trusted less than P.
 
         Args:
-            call: Where the forecast is needed.
+            target: Where the forecast is needed.
             known: The calls of the snapshots, oldest first.
         """
+        run = target.call.run
         if self.trust != "auto":
             return self.order, TRUST[self.trust]
-        if not is_guided(call.run):
+        if not is_guided(run):
             return self.order, None
-        span = unshifted(known[max(len(known) - 2, 0)].noise) - unshifted(call.noise)
-        return min(self.order, 1), max(1 - span / REACH, 0.0)
+        scale = USUAL if run.cfg is None else run.cfg
+        span = unshifted(known[max(len(known) - 2, 0)].noise) - unshifted(target.call.noise)
+        trust = max(1 - span * abs(scale - 1) / REACH, 0.0)
+        if target.role == NEGATIVE and run.cfg is not None:
+            trust = min(max((scale * trust - 1) / (scale - 1), 0.0), 1.0)
+        return min(self.order, 1), trust
 
 
-def forecast(history: History, call: Call, settings: ForecastConfig) -> Tensor:
-    """Return a new tensor that stands in for a feature at the noise level of `call`.
+def forecast(history: History, target: Target, settings: ForecastConfig) -> Tensor:
+    """Return a new tensor that stands in for a feature at `target`.
 
     Of snapshots of one noise level, such as Heun's second call and the next step's first, the newest counts.
 
     Args:
         history: Snapshots, oldest first; those beyond `settings.memory` are left alone.
-        call: The call that needs it.
+        target: The call and branch that need it.
         settings: Order and trust.
     """
     newest = {snapshot.call.sigma: snapshot for snapshot in history[-settings.memory :]}
     ordered = sorted(newest.values(), key=lambda snapshot: snapshot.call.index)
     values, nodes = [s.value for s in ordered], [s.call.sigma for s in ordered]
-    return newton_forecast(values, nodes, call.sigma, *settings.resolved(call, [s.call for s in ordered]))
+    resolved = settings.resolved(target, [snapshot.call for snapshot in ordered])
+    return newton_forecast(values, nodes, target.call.sigma, *resolved)

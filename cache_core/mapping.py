@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .artefact import Artefact, Sampling
+from .artefact import CAUTION, Artefact, Sampling
 from .errors import ArtefactError
 from .types import Run
 
@@ -82,13 +82,14 @@ def _unfit(artefact: Artefact, run: Run, reason: str) -> ArtefactError:
 
 
 def _differences(artefact: Artefact, run: Run) -> tuple[str, ...]:
+    caution = (f"{artefact} {artefact.made[CAUTION]}",) if CAUTION in artefact.made else ()
     made = artefact.sampling
     pairs = {
         "sampler": (made.sampler, run.sampler),
         "cfg": (made.cfg, run.cfg),
         "size": (made.size, run.size),
     }
-    return tuple(
+    return caution + tuple(
         f"{artefact} was made with {name} {ours}, this run has {theirs}."
         for name, (ours, theirs) in pairs.items()
         if None not in (ours, theirs) and ours != theirs

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .adapter import MODEL_SITE, Adapter, find_adapter, watched
+from .adapter import Adapter, find_adapter, watched
 from .clock import Clock, Span
 from .errors import CacheError, FeatureError
 from .footprint import Footprint
@@ -24,7 +24,7 @@ from .probe import Probe, Sample
 from .report import Recorder, RunReport
 from .residence import Residence
 from .store import FeatureStore
-from .types import Action, Call, Feature, Indicator, Lane, Run, Site, Target
+from .types import MODEL_SITE, Action, Call, Feature, Indicator, Lane, Run, Site, Target
 
 
 class CacheSession:

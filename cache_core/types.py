@@ -58,6 +58,10 @@ class Site:
         return f"{self.path}.{self.index}.{self.part}"
 
 
+MODEL_SITE = Site(level=Level.MODEL, path="network", index=0, part="output")
+"""The output of the whole network, which every family has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
     """One stream of calls that see the same thing, so that a feature of one may stand in for the next.

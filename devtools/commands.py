@@ -110,6 +110,7 @@ BENCHMARKS = {
     "methods": "bench_methods",
     "presets": "bench_presets",
     "quality": "bench_quality",
+    "routers": "bench_routers",
     "schedule": "bench_schedule",
     "server": "bench_server",
 }
@@ -133,14 +134,20 @@ def bench(options: Namespace) -> int:
         return subprocess.run([*argv, *options.rest], check=False, env=env).returncode
 
 
+def launcher(processes: int) -> list[str]:
+    """Return what comes between Python and a script that is to run in several processes."""
+    crew = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    # The dashes keep the launcher from taking the script's options for abbreviations of its own.
+    return [*crew, "--"] if processes > 1 else []
+
+
 def train_router(options: Namespace) -> int:
     """Trains a router without a server, in one process or several."""
     place = layout(options.cache_dir)
     script = place.checkout / "benchmarks" / "train_router.py"
     _require_file(script)
     ready = _ready(options, place)
-    crew = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}"]
-    argv = [str(ready.host.python), *(crew if options.processes > 1 else []), str(script), *options.rest]
+    argv = [str(ready.host.python), *launcher(options.processes), str(script), *options.rest]
     return subprocess.run(argv, check=False, env=checks.environment(ready, place)).returncode
 
 

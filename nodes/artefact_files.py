@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
+from comfy_api.latest import io
 
-from ..cache_core import Adapter, Artefact, ArtefactError, Kind, read_kind
+from ..cache_core import Adapter, Artefact, ArtefactError, Kind, read_kind, read_purpose
 from ..cache_core.artefact_file import SUFFIX
 from ..cache_core.importers import SUFFIXES, load_artefact
 
@@ -34,6 +35,11 @@ def schedule_names() -> list[str]:
     """Return the names of the files that hold a router or a mask: of this pack's format, or as published."""
     published = [name for name in artefact_names() if Path(name).suffix != SUFFIX]
     return sorted([*artefact_names((Kind.ROUTER, Kind.MASK)), *published])
+
+
+def artefact_input(names: list[str], **others: Any) -> Any:
+    """Return the combo of the files `names`, which tells the page what each was made for: `web/made_for.js` shows it."""
+    return io.Combo.Input("artefact", options=names, extra_dict={"made_for": _purposes(names)}, **others)
 
 
 def save_folder() -> Path:
@@ -70,6 +76,13 @@ def find_artefact(name: str, adapter: Adapter, made_for: str = "") -> Artefact:
     if text is not None:
         raise ArtefactError(text)
     return load_artefact(Path(folder_paths.get_full_path_or_raise(FOLDER, name)), adapter)
+
+
+def _purposes(names: Collection[str]) -> dict[str, str]:
+    """Return what those of the files that say it were made for, by name."""
+    paths = {name: folder_paths.get_full_path(FOLDER, name) for name in names}
+    told = {name: read_purpose(Path(path)) for name, path in paths.items() if path is not None}
+    return {name: text for name, text in told.items() if text}
 
 
 def _kind(name: str) -> Kind | None:

@@ -131,7 +131,9 @@ class CacheRouterTrainer(io.ComfyNode):
             save_every=save_every,
             recompute=recompute_blocks,
         )
-        done = train(order, _live(iterations))
+        done = train(
+            order, _live(iterations), lambda line: show_on_sampler(f"Feature Cache: training, {line}")
+        )
         assert done.path is not None
         return saved(cls, done.path, done.artefact, done.charts, done.text)
 

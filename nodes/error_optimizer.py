@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core import CacheConflictError, Kind, Overlay
-from .artefact_files import artefact_names, find_artefact, missing, stamp
+from .artefact_files import artefact_input, artefact_names, find_artefact, missing, stamp
 from .host import adapter_of, find_binding, replace_policy
 from .widgets import NO_FILE, correction_input, made_for_input, make_correction
 
@@ -42,9 +42,8 @@ class ErrorOptimizer(io.ComfyNode):
                     tooltip="A model that carries a cache. It is cloned; the original stays as it is.",
                 ),
                 correction_input(),
-                io.Combo.Input(
-                    "artefact",
-                    options=[NO_FILE, *artefact_names(KINDS)],
+                artefact_input(
+                    [NO_FILE, *artefact_names(KINDS)],
                     default=NO_FILE,
                     optional=True,
                     tooltip="The prior of 'error_optimized', made by Feature Cache Calibrate ('prior') for this model, number of steps "

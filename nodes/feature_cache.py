@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core import Kind
-from .artefact_files import artefact_names, find_artefact, missing, stamp
+from .artefact_files import artefact_input, artefact_names, find_artefact, missing, stamp
 from .host import CacheBinding, adapter_of, attach
 from .widgets import (
     NO_FILE,
@@ -47,9 +47,8 @@ class FeatureCache(io.ComfyNode):
                 method_input(METHODS),
                 *window_inputs(),
                 *memory_inputs(),
-                io.Combo.Input(
-                    "artefact",
-                    options=[NO_FILE, *artefact_names(KINDS)],
+                artefact_input(
+                    [NO_FILE, *artefact_names(KINDS)],
                     default=NO_FILE,
                     optional=True,
                     tooltip="A file made for this model, number of steps and sampler. 'block_caching' needs one, from Feature Cache "

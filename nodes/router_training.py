@@ -25,6 +25,7 @@ from ..cache_core.training.memory import needed_bytes
 from ..cache_core.training.method import TRAININGS, Lesson, Training
 from ..cache_core.training.trainer import Progress, Saving, Trainer, artefact_of
 from ..cache_core.training.trajectory import Draws
+from .digests import digest_of, patches_digest, weights_digest
 from .host import adapter_of, find_binding
 from .memory_text import megabytes
 from .trajectory import HostTrajectory, free_bytes
@@ -99,8 +100,17 @@ class Trained:
     text: str
 
 
-def train(order: Order, on_progress: Callable[[Progress, Trainer], None]) -> Trained:
+def train(
+    order: Order,
+    on_progress: Callable[[Progress, Trainer], None],
+    on_part: Callable[[str], None] = lambda line: None,
+) -> Trained:
     """Train to the end and save the artefact; a training of the same name that was cut short is gone on with.
+
+    Args:
+        order: What is to be trained.
+        on_progress: Called after every iteration.
+        on_part: Called within a long iteration, with a line for people.
 
     Raises:
         CacheError: If the model is not supported or cached, carries no gradients or is too large, or the settings mean nothing.
@@ -115,7 +125,7 @@ def train(order: Order, on_progress: Callable[[Progress, Trainer], None]) -> Tra
     with torch.inference_mode(False):
         training = _training(order)
         trainer = Trainer(training, order.iterations, _identity(order, training), _saving(order))
-        trainer.run(lambda progress: on_progress(progress, trainer))
+        trainer.run(lambda progress: on_progress(progress, trainer), on_part)
         return _finished(order, trainer)
 
 
@@ -140,21 +150,27 @@ def _training(order: Order) -> Training:
     return training
 
 
+def foreseen_bytes(order: Order, training: Training) -> int:
+    """Return the bytes that a training is expected to take beside the weights."""
+    lesson = training.lesson
+    extent = Extent(
+        latent=tuple(fitting(order.model, order.latent).shape),
+        text=max(cond[0].shape[1] for prompt in order.prompts for cond in prompt),
+        dtype=lesson.dtype,
+    )
+    extents = [extent] * (1 if order.settings.cfg == 1.0 else 2)
+    return needed_bytes(
+        lesson.adapter, training.level, extents, training.holdings(), recompute=order.recompute
+    )
+
+
 def _require_room(order: Order, training: Training) -> None:
     """Refuse a training that will not fit.
 
     Raises:
         CacheError: If it needs more than the device has; the text says how much.
     """
-    latent = tuple(fitting(order.model, order.latent).shape)
-    dtype = training.lesson.dtype
-    longest = max(cond[0].shape[1] for prompt in order.prompts for cond in prompt)
-    branches = 1 if order.settings.cfg == 1.0 else 2
-    extent = Extent(latent=latent, text=longest, dtype=dtype)
-    needed = needed_bytes(
-        training.lesson.adapter, training.level, [extent] * branches, recompute=order.recompute
-    )
-    free = free_bytes(order.model)
+    needed, free = foreseen_bytes(order, training), free_bytes(order.model)
     if needed > free:
         raise CacheError(
             f"Training needs about {megabytes(needed)} on '{order.model.load_device}' beside the weights, and about "
@@ -170,11 +186,14 @@ def _identity(order: Order, training: Training) -> Mapping[str, Any]:
         "settings": training.config.describe(),
         "family": training.lesson.adapter.name,
         "sites": len(training.sites),
+        "weights": weights_digest(order.model),
+        "LoRAs": patches_digest(order.model),
         "sampling": str(_sampling(order, training)),
         "sigmas": list(training.lesson.trajectory.run.sigmas),
         "batch": training.lesson.draws.batch * order.world,
-        "prompts": len(order.prompts),
-        "clean": training.lesson.trajectory.has_clean,
+        "prompts": f"{len(order.prompts)} ({digest_of(order.prompts)})",
+        "negative prompt": digest_of(order.negative),
+        "clean pictures": None if order.clean is None else digest_of(order.clean["samples"]),
         "seed": order.seed,
     }
 

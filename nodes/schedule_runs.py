@@ -8,7 +8,6 @@ from typing import Any
 
 import comfy.samplers
 import torch
-from comfy.patcher_extension import WrappersMP
 
 from ..cache_core import CacheError, ConfigError, Policy, Run
 from ..cache_core.searching.record import Record, make_record, picture_errors, relative_errors, typical
@@ -16,9 +15,6 @@ from .host import CacheBinding, attach
 from .runs import run_of
 from .samplers import call_steps
 from .uncached import Conditioning, KSamplerSettings, fitting, noise_levels, sample
-
-KEY = "feature_cache_search"
-"""Our key among the wrappers."""
 
 Picture = tuple[Conditioning, int]
 """Prompt and seed of one sampling."""
@@ -124,28 +120,23 @@ class _Recorder:
     def attached(self, model: Any) -> Any:
         """Return a clone of a MODEL that we look at."""
         patched = model.clone()
-        patched.wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [self.predict_noise]
+        patched.set_model_sampler_post_cfg_function(self.look)
         return patched
 
-    def predict_noise(
-        self,
-        executor: Any,
-        x: torch.Tensor,
-        timestep: torch.Tensor,
-        model_options: Any = None,
-        seed: Any = None,
-    ) -> Any:
-        """Keep how the picture moves with sigma here: what Euler multiplies by the step."""
-        denoised = executor(x, timestep, model_options, seed)
-        sigma = float(timestep.max())
+    def look(self, args: dict[str, Any]) -> torch.Tensor:
+        """Keep how the picture would move with sigma by each prediction: what Euler multiplies by the step."""
+        sigma, x = float(args["sigma"].max()), args["input"]
         step = self._run.step_of(self._num_calls, sigma)
         if step not in self._outputs:
-            self._outputs[step] = ((x - denoised).float() / sigma).cpu()
+            # Without guidance the host leaves the negative prompt out.
+            names = ("cond_denoised", "uncond_denoised")[: 1 if self._run.cfg == 1.0 else 2]
+            self._outputs[step] = torch.stack([(x - args[name]).float() / sigma for name in names]).cpu()
         self._num_calls += 1
+        denoised: torch.Tensor = args["denoised"]
         return denoised
 
     def outputs(self) -> torch.Tensor:
-        """Return (T, B, ...) float32.
+        """Return (R, T, B, ...) float32.
 
         Raises:
             CacheError: If a step made no call.
@@ -156,4 +147,4 @@ class _Recorder:
                 f"The sampler made no call in step {silent[0]} of {self._run.num_steps}, so no list of steps can be made for it. "
                 "Choose another sampler, such as 'euler' or 'dpmpp_2m'."
             )
-        return torch.stack([self._outputs[step] for step in range(self._run.num_steps)])
+        return torch.stack([self._outputs[step] for step in range(self._run.num_steps)], dim=1)

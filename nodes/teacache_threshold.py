@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..cache_core import POLICIES, Adapter, Artefact, ArtefactError, ConfigError, Kind, Policy
 from ..cache_core.ops.teacache_coefficients import PUBLISHED
-from .artefact_files import artefact_names, find_artefact, missing, stamp
+from .artefact_files import artefact_input, artefact_names, find_artefact, missing, stamp
 from .host import CacheBinding, adapter_of, attach
 from .progress import show_on_sampler
 from .published_coefficients import AUTO, choose
@@ -17,6 +17,7 @@ from .widgets import (
     NO_FILE,
     SAME,
     check_window,
+    made_for_input,
     make_residence,
     memory_inputs,
     method_option,
@@ -55,23 +56,15 @@ class TeaCacheThreshold(io.ComfyNode):
                 ),
                 _indicator_input(),
                 *window_inputs(),
-                io.Combo.Input(
-                    "artefact",
-                    options=[NO_FILE, *artefact_names(KINDS)],
+                artefact_input(
+                    [NO_FILE, *artefact_names(KINDS)],
                     default=NO_FILE,
                     optional=True,
                     tooltip="Of 'teacache': a file with coefficients that Feature Cache Calibrate made for this model; it takes the "
                     "place of 'coefficients'. Of 'magcache': a file with the model's ratios.",
                 ),
                 *memory_inputs(),
-                io.String.Input(
-                    "made_for",
-                    default="",
-                    optional=True,
-                    advanced=True,
-                    tooltip="For sharing: write here for which model and settings the file was made and where to get it. Whoever "
-                    "opens the workflow without the file is told. Changes nothing else.",
-                ),
+                made_for_input(),
             ],
             outputs=[io.Model.Output(tooltip="The model with the cache. One cache per model.")],
         )

@@ -213,11 +213,14 @@ class _Answering:
 
 
 def free_bytes(model: Any) -> int:
-    """Return how much of its device a MODEL leaves to a training: all the rest, as ComfyUI makes room where it can."""
-    device = model.load_device
-    if torch.device(device).type == "cpu":
-        return int(comfy.model_management.get_free_memory(device))
-    return int(comfy.model_management.get_total_memory(device) - model.model_size())
+    """Return how much of its device a MODEL leaves to a training: what is free, and what ComfyUI can unload for it."""
+    device = torch.device(model.load_device)
+    free = int(comfy.model_management.get_free_memory(device))
+    if device.type == "cpu":
+        return free
+    loaded = comfy.model_management.current_loaded_models
+    ours = sum(one.model_loaded_memory() for one in loaded if torch.device(one.device) == device)
+    return int(free + ours - model.model_size())
 
 
 @contextmanager

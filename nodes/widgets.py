@@ -204,8 +204,9 @@ def made_for_input() -> Any:
         default="",
         optional=True,
         advanced=True,
-        tooltip="For sharing: write here for which model and settings the file was made and where to get it. Whoever "
-        "opens the workflow without the file is told. Changes nothing else.",
+        tooltip="For sharing: for which model and settings the file was made. Choosing a file fills it with what the file says of "
+        "itself; words of your own, such as where to get the file, stay. Whoever opens the workflow without the file is told. Changes "
+        "nothing else.",
     )
 
 

@@ -49,7 +49,7 @@ def step_list(speedup: float, artefact: str, made_for: str) -> Widgets:
         **FORECAST_OF_METHOD,
         "method.speedup": speedup,
         "method.steps": "auto",
-        "method.spread": "auto",
+        "method.spread": "shifted",
         "method.level": "model",
     }
     return {**method, **WINDOW, **MEMORY, **_file(artefact, made_for)}
@@ -107,6 +107,32 @@ def search(speedup: float, settings: Widgets, file_name: str) -> Widgets:
         "minutes": 10.0,
     }
     return {**settings, **wished, **FORECAST, "file_name": file_name}
+
+
+TRAINED: dict[str, Widgets] = {
+    "learning_to_cache": {"method.refresh_ratio": 0.78},
+    "harmonica": {"method.refresh_ratio": 0.6},
+}
+"""How much of the work a router is trained to leave: most of what pairs can, and what the paper gets by without them."""
+
+PROXY: dict[str, Widgets] = {"harmonica": {"method.proxy": "all but one", "method.proxy_every": 25}}
+
+
+def train(method: str, settings: Widgets, file_name: str) -> Widgets:
+    """Return the Router Trainer's widgets, at its defaults but for the refresh ratio."""
+    steering: Widgets = {"method.penalty": 0.0, "method.learning_rate": 0.01, "method.threshold": 0.1}
+    learned = {"method": method, **TRAINED[method], **steering, **PROXY.get(method, {})}
+    sampled = {name: value for name, value in settings.items() if name != "denoise"}
+    runs: Widgets = {
+        "seed": 0,
+        "control_after_generate": "fixed",
+        "iterations": 1000,
+        "save_every": 50,
+        "recompute_blocks": True,
+        "file_name": file_name,
+        "profile": NO_FILE,
+    }
+    return {**learned, **sampled, **runs}
 
 
 def calibrate(what: str, settings: Widgets, file_name: str) -> Widgets:

@@ -140,7 +140,7 @@ def _load_pixart(graph: Graph) -> Loaded:
     return Loaded(model[0], clip[0], graph.add("VAELoader", {"vae_name": "sdxl_vae.safetensors"})[0])
 
 
-_ECAD = "Until then try ECAD's masks for this model (github.com/AniAggarwal/ecad, `schedules/schedules_in_paper`): this node reads them as they are."
+_ECAD = "With no training at all, try ECAD's masks for this model (github.com/AniAggarwal/ecad, `schedules/schedules_in_paper`): this node reads them as they are."
 
 FLUX = Family(
     key="flux",

@@ -73,11 +73,18 @@ TYPES: Mapping[str, NodeType] = {
         outputs=(("artefact", "STRING"), ("plot", "IMAGE"), ("findings", "STRING")),
         height=1000,
     ),
+    "CacheRouterTrainer": NodeType(
+        sockets=(MODEL, POSITIVE, NEGATIVE, LATENT, ("clean_images", "LATENT")),
+        outputs=(("artefact", "STRING"), ("plot", "IMAGE"), ("findings", "STRING")),
+        height=1000,
+    ),
     "MarkdownNote": NodeType(height=620),
 }
 
-MAKERS = {"FeatureCacheCalibrate", "CacheScheduleSearch"}
-"""Nodes that make an artefact while the user waits."""
+TRAINER = "CacheRouterTrainer"
+
+MAKERS = {"FeatureCacheCalibrate", "CacheScheduleSearch", TRAINER}
+"""Nodes that make an artefact: while the user waits, and the trainer in hours."""
 
 CACHES = {"FeatureCache", "TeaCacheThreshold", "L2CRouterLoader", "ErrorOptimizer"}
 """Nodes that can name an artefact."""
@@ -94,6 +101,8 @@ WITHOUT_INPUT = {"control_after_generate"}
 
 def widget_type(name: str, value: str | int | float) -> str:
     """Return the type of the input that belongs to a widget."""
+    if isinstance(value, bool):
+        return "BOOLEAN"
     if isinstance(value, str):
         return "STRING" if name in TEXTS else "COMFY_DYNAMICCOMBO_V3" if name in DYNAMIC else "COMBO"
     return "FLOAT" if isinstance(value, float) else "INT"

@@ -12,8 +12,11 @@ def made_here(family: Family) -> str:
 
 
 def trained(family: Family) -> str:
-    """Return for which model and settings a router is that somebody has to train."""
-    return f"{family.made_for}. It is trained on this model"
+    """Return for which model and settings a router is that the workflow itself trains, and how."""
+    return (
+        f"{family.made_for}. The frame 'First, once' of this workflow trains it, which takes very long: select its nodes, press "
+        "Ctrl+M, run"
+    )
 
 
 def write(question: str, text: str, family: Family) -> str:
@@ -103,11 +106,22 @@ beside the rule that needs no search, even spacing, and fewer steps. Press **Ctr
 
 {_HONEST}"""
 
-_ROUTER = """The node takes a router that was trained on {model}. **None is published for it yet**: without the file the node says \
-so when you run, and nothing else happens. Put a router into {file_folder}, refresh the node definitions (**R**), and choose it in \
-*artefact*.{published} The node **Feature Cache Router Trainer** makes one for your own model.
+_ROUTER = """**First, once.** The method needs a router that was trained on {model} at these settings, and **none is published for it yet**: \
+without the file the node says so when you run, and nothing else happens. If you have one, put it into {file_folder}, refresh the node \
+definitions (**R**), and choose it in *artefact*.{published}
 
-* It must be for this model; every part is checked. It belongs to a number of steps and a sampler ({made_for}); for other steps it is mapped \
+The frame *First, once* trains one: select its nodes, press **Ctrl+M** to switch them on, and run. **It is a training, no calibration:** \
+1000 *iterations*, each a whole sampling with gradients, which takes as long as several pictures. On a large model that is a day or more on one \
+graphics card, and much more memory than a picture. The node shows its progress; stopped, it is saved, and goes on when you run it \
+again. Press **Ctrl+M** on the nodes again when it is done.
+
+* Three prompts show how it is wired. For a router that you will use, join many and varied ones.
+* Weights must be float32, bfloat16 or float16 for the training. Its router serves quantised versions too.
+* *refresh_ratio* is the share of the work that will be left.
+
+**Then** run.
+
+* The router must be for this model; every part is checked. It belongs to a number of steps and a sampler ({made_for}); for other steps it is mapped \
 over the noise levels, with a warning, or refused.
 * *threshold*: `from file`, or `set here`: lower computes more, 0 everything."""
 

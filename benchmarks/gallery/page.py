@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from .nodes import CACHES, MAKERS
+from .nodes import CACHES, MAKERS, TRAINER
 from .questions import Asked
 
 BEGIN, END = "<!-- workflows -->", "<!-- /workflows -->"
@@ -31,10 +31,12 @@ def replaced(page: str, content: str) -> str:
 
 def _needs(one: Asked, shipped: Collection[str]) -> str:
     nodes = one.workflow()["nodes"]
+    if any(node["type"] == TRAINER for node in nodes):
+        return "a router, which it trains itself, first, once"
     if any(node["type"] in MAKERS for node in nodes):
         return "a file that it makes itself, first, once"
     named = {value for node in nodes if node["type"] in CACHES for value in node["widgets_values"]}
     files = {value for value in named if str(value).endswith(".safetensors")}
     if not files:
         return "nothing"
-    return "a file that ships" if files <= set(shipped) else "a trained router"
+    return "a file that ships" if files <= set(shipped) else "a file"

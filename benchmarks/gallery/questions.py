@@ -9,6 +9,7 @@ from typing import Any
 from . import caches, drawing, notes
 from .families import FAMILIES, FLUX, Family
 from .graph import Graph
+from .nodes import TRAINER
 
 TWICE = 2.0
 """The speedup of the searched list."""
@@ -60,14 +61,12 @@ def _which_steps_are_worth_computing(graph: Graph, family: Family) -> str:
 
 
 def _what_may_every_second_step_reuse(graph: Graph, family: Family) -> str:
-    name = f"{family.prefix}_learning_to_cache_{family.steps}_steps.safetensors"
-    _patched(graph, family, "L2CRouterLoader", caches.schedule(name, notes.trained(family)))
+    _routed(graph, family, "learning_to_cache")
     return notes.LEARNING_TO_CACHE
 
 
 def _what_may_every_step_reuse(graph: Graph, family: Family) -> str:
-    name = f"{family.prefix}_harmonica_{family.steps}_steps.safetensors"
-    _patched(graph, family, "L2CRouterLoader", caches.schedule(name, notes.trained(family)))
+    _routed(graph, family, "harmonica")
     return notes.HARMONICA
 
 
@@ -109,6 +108,16 @@ def _what_does_correction_repair(graph: Graph, family: Family) -> str:
 
 def _prior(family: Family) -> str:
     return f"{family.prefix}_prior_{family.steps}_steps.safetensors"
+
+
+def _routed(graph: Graph, family: Family, method: str) -> None:
+    """Build a graph with the Router Loader, and the training that makes its router."""
+    name = f"{family.prefix}_{method}_{family.steps}_steps.safetensors"
+    parts = family.begin(graph)
+    graph.column(drawing.CACHES, 360)
+    model = graph.add("L2CRouterLoader", caches.schedule(name, notes.trained(family)), model=parts.model)[0]
+    drawing.one_picture(graph, family, parts, model)
+    drawing.first_once(graph, family, parts, TRAINER, caches.train(method, family.settings, name))
 
 
 def _patched(

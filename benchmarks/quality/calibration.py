@@ -18,9 +18,10 @@ from metrics.study.cells import requests
 from zoo.sampling import Pipeline, sample_latents
 
 from .arithmetic import threshold_ratio
-from .cells import CFG, NUM_STEPS, SAMPLER, SHARES
+from .cells import CFG, NUM_STEPS, PICTURES, SAMPLER, SHARES
+from .code import PROBES
 from .engine import Engine
-from .kit import PARTS, Kit, artefact_path, load_kit, numbers_path, sampling_of
+from .kit import Kit, artefact_path, load_kit, numbers_path, sampling_of
 from .sampling import drawn_by, observed_changes
 
 FIRST_SEED = 100_000
@@ -59,28 +60,27 @@ class Part:
     @property
     def num_passes(self) -> int:
         """About how many forward passes it takes."""
-        rounds = 1.0 if self.name in PARTS else 1.0 + _ROUNDS * sum(SHARES) / 100
+        rounds = 1.0 if self.name in PROBES else 1.0 + _ROUNDS * sum(SHARES) / 100
         return round(2 * NUM_STEPS * self.num_pictures * rounds)
 
     def is_done(self, folder: Path) -> bool:
         """Whether its file is there."""
-        path = artefact_path if self.name in PARTS else numbers_path
+        path = artefact_path if self.name in PROBES else numbers_path
         return path(folder, self.name).is_file()
 
 
 def parts(is_quick: bool = False) -> tuple[Part, ...]:
     """All calibrations; those of the thresholds need the others."""
-    pictures = {"profile": 16, "prior": 48, "coefficients": 12, "identity": 4, "fitted": 4, "seacache": 4}
     return tuple(
         Part(name, min(4, count) if is_quick else count, number)
-        for number, (name, count) in enumerate(pictures.items())
+        for number, (name, count) in enumerate(PICTURES.items())
     )
 
 
 def calibrate(engine: Engine, pipeline: Pipeline, part: Part, folder: Path) -> None:
     """Make one part of the kit and write its file; for a polynomial and a profile also the picture of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    if part.name in PARTS:
+    if part.name in PROBES:
         _probe(engine, pipeline, part, folder)
         return
     kit = load_kit(engine, pipeline.model, folder)
@@ -104,12 +104,13 @@ def _probe(engine: Engine, pipeline: Pipeline, part: Part, folder: Path) -> None
         sample_latents(drawn_by(pipeline, model), requests(_UNCACHED, seeds))
         probe.close_run()
     found = probe.findings(_subject(engine, pipeline, probe, part))
-    partial = folder / f"{part.name}.partial.safetensors"
+    path = artefact_path(folder, part.name)
+    partial = path.with_suffix(f".partial{path.suffix}")
     partial.unlink(missing_ok=True)
     core.write_artefact(found.artefact, partial)
-    _draw(engine, found, probe.title, folder / f"{part.name}.png")
-    (folder / f"{part.name}.txt").write_text(found.text + "\n", encoding="utf-8")
-    partial.replace(artefact_path(folder, part.name))
+    _draw(engine, found, probe.title, path.with_suffix(".png"))
+    path.with_suffix(".txt").write_text(found.text + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _subject(engine: Engine, pipeline: Pipeline, probe: Any, part: Part) -> Any:

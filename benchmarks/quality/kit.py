@@ -1,7 +1,8 @@
-"""What cells take from calibration: artefacts and numbers, kept in a folder of files, and hand-made routers."""
+"""What cells take: artefacts and numbers from calibration, kept in a folder of files; hand-made and trained routers."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from typing import Any
 
 from zoo import routers
 
+from . import trained
 from .arithmetic import block_caching_ratio, fora_ratio, mask_ratio, router_ratio, threshold_ratio
-from .cells import CFG, NUM_STEPS, REUSES, SAMPLER, Cell
+from .cells import CFG, NUM_STEPS, REUSES, SAMPLER, STRAIGHT, Cell
+from .code import PROBES, THRESHOLDS, code_of_part
 from .engine import Engine, sigmas_of
 
-PARTS = ("profile", "prior", "coefficients")
-THRESHOLDS = ("identity", "fitted", "seacache")
 EARLY_STEPS = (0, 1, 2, 3, 5, 8, 11, 14, 17, 19)
 """Found by hand on an earlier Flux of the zoo; not searched on these models."""
 
@@ -27,21 +28,33 @@ class Kit:
     Attributes:
         engine: The extension.
         artefacts: By the name that cells use.
-        numbers: By the name that cells use.
+        numbers: Numbers and lists of steps, by the name that cells use.
     """
 
     engine: Engine
     artefacts: Mapping[str, Any]
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, float | str]
 
     def policy(self, cell: Cell) -> Any:
         """Return what a cell with a method carries."""
         core = self.engine.core
-        policy = self._make(core.POLICIES[cell.method], cell.settings, cell.artefact, cell.tuned)
+        given = self.artefact(cell.artefact, cell.variant) if cell.artefact else None
+        policy = self._make(core.POLICIES[cell.method], cell.settings, given, cell.tuned)
         if not cell.correction:
             return policy
         kind = core.CORRECTIONS[cell.correction]
-        return self._make(kind, cell.correction_settings, cell.correction_artefact, inner=(policy,))
+        given = self.artefact(cell.correction_artefact) if cell.correction_artefact else None
+        return self._make(kind, cell.correction_settings, given, cell.correction_tuned, (policy,))
+
+    def artefact(self, name: str, variant: str = "") -> Any:
+        """Return what calibration or a hand made, or else a trained file of the zoo.
+
+        Raises:
+            KeyError: If it is neither.
+        """
+        if trained.is_trained(name):
+            return trained.read(self.engine.core, name, variant)
+        return self.artefacts[name]
 
     def predicted(self, cell: Cell, policy: Any, observed: list[float]) -> float | None:
         """Return the refresh ratio that the method's own definition gives; dynamic ones from what was observed.
@@ -68,14 +81,14 @@ class Kit:
         self,
         kind: Any,
         settings: Any,
-        artefact: str,
+        artefact: Any = None,
         tuned: tuple[str, str] = ("", ""),
         inner: tuple[Any, ...] = (),
     ) -> Any:
         given = dict(settings)
-        if artefact:
+        if artefact is not None:
             [field] = [item.name for item, details in kind.config_type.settings() if details.kinds]
-            given[field] = self.artefacts[artefact]
+            given |= {field: artefact, **trained.settings_of(artefact)}
         if tuned[0]:
             given[tuned[0]] = self.numbers[tuned[1]]
         return kind(*inner, kind.config_type(**given))
@@ -92,27 +105,37 @@ def load_kit(engine: Engine, model: Any, folder: Path) -> Kit:
     core = engine.core
     found = {
         part: core.read_artefact(artefact_path(folder, part))
-        for part in PARTS
+        for part in PROBES
         if artefact_path(folder, part).is_file()
     }
-    numbers: dict[str, float] = {}
+    numbers: dict[str, float | str] = {}
     for kind in THRESHOLDS:
         if numbers_path(folder, kind).is_file():
             numbers |= json.loads(numbers_path(folder, kind).read_text(encoding="utf-8"))
     if "profile" in found:
         measured = found["profile"].measured
         numbers |= {f"delta_{reuse}": measured[f"delta_at_reuse_{reuse / 100:g}"] for reuse in REUSES}
+    if "prior" in found:
+        numbers[STRAIGHT] = straight_steps(core, found["prior"])
     return Kit(engine, found | _hand_made(engine, model), numbers)
 
 
+def straight_steps(core: Any, prior: Any) -> str:
+    """Return the steps at which features do not turn back, as Gradient-Optimized Cache takes them: the authors' idea."""
+    tokens = importlib.import_module(f"{core.__name__}.ops.tokens")
+    differences = [tensor.float() for name, tensor in prior.tensors.items() if name.startswith("prior.")]
+    turned = tokens.turns_back(differences).tolist()
+    return ", ".join(str(step) for step, turns in enumerate(turned) if not turns)
+
+
 def artefact_path(folder: Path, part: str) -> Path:
-    """Where an artefact of the kit is kept."""
-    return folder / f"{part}.safetensors"
+    """Where an artefact of the kit is kept, of the code that made it."""
+    return folder / f"{part}_{code_of_part(part)}.safetensors"
 
 
 def numbers_path(folder: Path, kind: str) -> Path:
-    """Where the thresholds of a kind are kept."""
-    return folder / f"thresholds_{kind}.json"
+    """Where the thresholds of a kind are kept, of the code that they were found with."""
+    return folder / f"thresholds_{kind}_{code_of_part(kind)}.json"
 
 
 def sampling_of(engine: Engine, model: Any, size: int | None = None) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .cells import Cell
 from .distances import Distance
+from .kit import artefact_path
 from .plots import draw_fronts
 from .results import Match, Row
 from .tables import FAMILIES, Record, correction_table, full_table, match_table, read_studies, short_table
@@ -96,7 +97,8 @@ def write_study(study: Study, folder: Path, pictures: Path) -> None:
     (folder / f"methods_{study.model}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     draw_fronts(record, folder / f"methods_{study.model}.png")
     for part in ("profile", "coefficients"):
-        shutil.copyfile(pictures / f"{part}.png", folder / f"methods_{study.model}_{part}.png")
+        drawn = artefact_path(pictures, part).with_suffix(".png")
+        shutil.copyfile(drawn, folder / f"methods_{study.model}_{part}.png")
     (folder / "methods.md").write_text(page(read_studies(folder)), encoding="utf-8", newline="\n")
 
 

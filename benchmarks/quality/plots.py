@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ _NAMES = {
     "error_optimized": "FORA + EOC",
     "gradient_optimized": "FORA + GOC",
 }
-_MARKERS = "osD^vPX*h"
+MARKERS = "osD^vPX*h"
 
 
 def draw_fronts(study: Record, path: Path) -> None:
@@ -33,10 +33,7 @@ def draw_fronts(study: Record, path: Path) -> None:
 
     figure = Figure(figsize=(13.0, 5.4))
     for axes, key in zip(figure.subplots(1, 2, sharey=True), ("cost", "time"), strict=True):
-        _draw_front(
-            axes, [row for row in study["rows"] if row[key] is not None and "psnr" in row["measures"]], key
-        )
-        axes.set(xlabel=f"{key} over that of the uncached run", ylabel="PSNR (dB)")
+        draw_front(axes, study["rows"], key, _NAMES)
         axes.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="center right", fontsize=9)
@@ -48,16 +45,26 @@ def draw_fronts(study: Record, path: Path) -> None:
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
-def _draw_front(axes: Any, rows: Sequence[Record], key: str) -> None:
+def draw_front(axes: Any, every: Sequence[Record], key: str, names: Mapping[str, str]) -> None:
+    """Draw the rows that have their cost or time, and fewer steps as a line.
+
+    Args:
+        axes: What to draw on.
+        every: Rows of a record.
+        key: "cost" or "time".
+        names: By group what the legend calls it; at most as many as there are `MARKERS`.
+    """
+    rows = [row for row in every if row[key] is not None and "psnr" in row["measures"]]
     fewer = sorted((row for row in rows if row["group"] == "fewer_steps"), key=lambda row: row[key])
     scores = [row["measures"]["psnr"] for row in fewer]
     x = [row[key] for row in fewer]
     axes.plot(x, [one["value"] for one in scores], color="black", marker=".", label="fewer steps")
     axes.fill_between(x, [s["low"] for s in scores], [s["high"] for s in scores], color="black", alpha=0.12)
-    for number, (group, name) in enumerate(_NAMES.items()):
+    for number, (group, name) in enumerate(names.items()):
         own = [row for row in rows if row["group"] == group]
         if own:
-            _draw_group(axes, own, key, name, _MARKERS[number], f"C{number}")
+            _draw_group(axes, own, key, name, MARKERS[number], f"C{number}")
+    axes.set(xlabel=f"{key} over that of the uncached run", ylabel="PSNR (dB)")
 
 
 def _draw_group(axes: Any, rows: Sequence[Record], key: str, name: str, marker: str, colour: str) -> None:

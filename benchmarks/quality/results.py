@@ -15,6 +15,7 @@ from metrics.study.store import Record, batches, read_all, record_path
 from numpy.typing import NDArray
 
 from .cells import FEWER_STEPS, NUM_STEPS, UNCACHED, Cell
+from .code import key_of
 from .timing import Timed, read_timings
 from .work import GRID_BATCH
 
@@ -84,8 +85,8 @@ class Match:
 
 def rows(folder: Path, chosen: Sequence[Cell], num_seeds: int, num_pictures: int, clock: str) -> list[Row]:
     """The rows of all cells but the uncached run that have all records, in the order of the cells."""
-    records = _complete(folder, chosen, num_seeds)
-    timings = read_timings(folder, [cell.name for cell in chosen], num_pictures, clock)
+    records = complete(folder, chosen, num_seeds)
+    timings = read_timings(folder, chosen, num_pictures, clock)
     curve: dict[float, Array] = {
         cell.steps: floats(records[cell.name]["psnr"])
         for cell in chosen
@@ -99,17 +100,18 @@ def rows(folder: Path, chosen: Sequence[Cell], num_seeds: int, num_pictures: int
     return [
         _row(cell, records[cell.name], timings[cell.name], curve, pace)
         for cell in chosen
-        if cell.name in records
+        if cell.name in records and cell.num_seeds is None
     ]
 
 
-def _complete(folder: Path, chosen: Sequence[Cell], num_seeds: int) -> dict[str, Record]:
+def complete(folder: Path, chosen: Sequence[Cell], num_seeds: int) -> dict[str, Record]:
     """The records of the cells that have one for every seed, but for the uncached run, which has no measures."""
     seeds = batches(num_seeds, GRID_BATCH)
+    kept = {cell.name: key_of(cell) for cell in chosen if cell.name != UNCACHED}
     return {
-        cell.name: read_all(folder, cell.name, seeds)
-        for cell in chosen
-        if cell.name != UNCACHED and all(record_path(folder, cell.name, batch).is_file() for batch in seeds)
+        name: read_all(folder, key, seeds)
+        for name, key in kept.items()
+        if all(record_path(folder, key, batch).is_file() for batch in seeds)
     }
 
 
@@ -173,7 +175,7 @@ def rival(scores: Array, steps: float | None, curve: Mapping[float, Array]) -> R
 
 def matches(folder: Path, chosen: Sequence[Cell], num_seeds: int) -> list[Match]:
     """The dynamic cells, the unfitted ones first."""
-    records = _complete(folder, [cell for cell in chosen if cell.is_dynamic], num_seeds)
+    records = complete(folder, [cell for cell in chosen if cell.is_dynamic], num_seeds)
     dynamic = [cell for cell in chosen if cell.name in records]
     scores = {name: floats(record["psnr"]) for name, record in records.items()}
     calls = {name: NUM_STEPS * fmean(record["refresh"].tolist()) for name, record in records.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
-"""What `docs/results/methods_<family>.json` holds, or a part of it."""
+"""What `docs/results/<benchmark>_<family>.json` holds, or a part of it."""
 
 FAMILIES = {"flux": "Flux", "sd3": "SD3", "pixart": "PixArt"}
 _HEAD = (
@@ -34,9 +34,9 @@ _SHORT = (
 )
 
 
-def read_studies(folder: Path) -> list[Record]:
-    """The records of all families that were measured, in the project's order."""
-    paths = [folder / f"methods_{family}.json" for family in FAMILIES]
+def read_studies(folder: Path, benchmark: str = "methods") -> list[Record]:
+    """The records of all families that a benchmark has measured, in the project's order."""
+    paths = [folder / f"{benchmark}_{family}.json" for family in FAMILIES]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 
 

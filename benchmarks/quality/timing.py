@@ -21,6 +21,7 @@ from tqdm import tqdm
 from zoo.sampling import sample_latents
 
 from .cells import CFG, FEWER_STEPS, SAMPLER, UNCACHED, Cell
+from .code import key_of
 from .sampling import cached, drawn_by
 from .work import Hand
 
@@ -40,7 +41,7 @@ class Timed:
 
 
 def time_pictures(hand: Hand, cells: Sequence[Cell], num_pictures: int, clock: str) -> None:
-    """Time every cell on some pictures; what was timed before is kept, a picture that lacks a cell is timed again.
+    """Time every cell on some pictures; what was timed before is kept, and only what lacks its time is timed.
 
     Args:
         hand: With the models loaded and single-threaded; nothing else of ours should run.
@@ -48,18 +49,19 @@ def time_pictures(hand: Hand, cells: Sequence[Cell], num_pictures: int, clock: s
         num_pictures: How many.
         clock: One of `CLOCKS`.
     """
-    runs = {cell.name: _runner(hand, cell) for cell in cells}
-    others = [name for name in runs if name != UNCACHED]
+    runs = {key_of(cell): _runner(hand, cell) for cell in cells if cell.num_seeds is None}
     for number in tqdm(range(num_pictures), desc=f"{hand.bench.folder.name}: timing", mininterval=5):
         path = timing_path(hand.bench.folder, clock, number)
-        if path.is_file() and set(others) <= set(read_record(path)):
+        known = read_record(path) if path.is_file() else {}
+        missing = [name for name in runs if name != UNCACHED and name not in known]
+        if not missing:
             continue
         seed = FIRST_SEED + number
-        for name in (UNCACHED, *others[:1], UNCACHED):
+        for name in (UNCACHED, missing[0], UNCACHED):
             runs[name](seed)
-        order = others if number % 2 else others[::-1]
+        order = missing if number % 2 else missing[::-1]
         timed = beside(order, lambda name, seed=seed: _seconds(runs[name], seed, CLOCKS[clock]))
-        write_record(path, {name: np.array([one.seconds, one.ratio]) for name, one in timed.items()})
+        write_record(path, known | {name: np.array([one.seconds, one.ratio]) for name, one in timed.items()})
 
 
 def beside(order: Sequence[str], seconds: Callable[[str], float]) -> dict[str, Timed]:
@@ -80,15 +82,18 @@ def beside(order: Sequence[str], seconds: Callable[[str], float]) -> dict[str, T
     return timed
 
 
-def read_timings(folder: Path, names: Iterable[str], num_pictures: int, clock: str) -> dict[str, list[Timed]]:
-    """What was timed of each cell, picture by picture; nothing of cells that were not."""
-    found: dict[str, list[Timed]] = {name: [] for name in names}
+def read_timings(
+    folder: Path, cells: Iterable[Cell], num_pictures: int, clock: str
+) -> dict[str, list[Timed]]:
+    """What was timed of each cell by name, picture by picture; nothing of cells that were not."""
+    keys = {cell.name: key_of(cell) for cell in cells}
+    found: dict[str, list[Timed]] = {name: [] for name in keys}
     for number in range(num_pictures):
         path = timing_path(folder, clock, number)
         record = read_record(path) if path.is_file() else {}
-        for name in found:
-            if name in record:
-                found[name].append(Timed(*map(float, record[name])))
+        for name, key in keys.items():
+            if key in record:
+                found[name].append(Timed(*map(float, record[key])))
     return found
 
 

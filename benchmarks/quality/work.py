@@ -18,6 +18,7 @@ from zoo.sampling import decode
 
 from .calibration import Part, calibrate
 from .cells import DATA, FEWER_STEPS, UNCACHED, Cell, data, uncached
+from .code import key_of
 from .engine import Engine, load_engine
 from .kit import Kit, load_kit
 from .sampling import draw
@@ -38,7 +39,7 @@ class Job:
     @property
     def record(self) -> str:
         """Name of the folder of its record."""
-        return f"summary_{self.cell.name}" if self.is_headline else self.cell.name
+        return f"summary_{key_of(self.cell)}" if self.is_headline else key_of(self.cell)
 
     @property
     def num_passes(self) -> int:
@@ -55,7 +56,12 @@ def open_jobs(folder: Path, chosen: Sequence[Cell], num_seeds: int, num_samples:
         num_seeds: Seeds of the grid.
         num_samples: Seeds of the headline cells; 0 leaves them out.
     """
-    jobs = [Job(seeds, cell, False) for seeds in batches(num_seeds, GRID_BATCH) for cell in chosen]
+    jobs = [
+        Job(seeds, cell, False)
+        for seeds in batches(num_seeds, GRID_BATCH)
+        for cell in chosen
+        if cell.num_seeds is None or seeds.start < cell.num_seeds
+    ]
     headline = [*(cell for cell in chosen if cell.is_headline), data()]
     jobs += [Job(seeds, cell, True) for seeds in batches(num_samples, HEADLINE_BATCH) for cell in headline]
     return [job for job in jobs if not record_path(folder, job.record, job.seeds).is_file()]

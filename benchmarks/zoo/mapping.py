@@ -258,6 +258,7 @@ _RULES: dict[str, Callable[[Workflow, Workflow, Counterpart], str]] = {
     "KSampler": _sampling,
     "FeatureCacheCalibrate": _calibration,
     "CacheScheduleSearch": _calibration,
+    "CacheRouterTrainer": _calibration,
     "FeatureCache": _files,
     "TeaCacheThreshold": _files,
     "L2CRouterLoader": _files,

@@ -1,12 +1,13 @@
-"""Routers and masks of known cost, made by hand: for tests and measurements until trained ones are there.
+"""Routers and masks of known cost that nothing was learned for: for tests, and for trained routers to be compared with.
 
-Which parts are reused is spread evenly over steps and sites and learned from nothing, so a
-trained router of the same cost should do better. Shapes: T steps in the order they run, S sites in the order they run.
+Which parts are reused is spread evenly over steps and sites, or is a trained router's with its steps reversed, or is drawn at
+random; a trained router of the same cost should do better. Shapes: T steps in the order they run, S sites in the order they run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ ROUTERS = ("learning_to_cache", "harmonica")
 
 THRESHOLD = 0.1
 """The papers' own; sigmoid of the scores here is far from it on both sides."""
+
+BY_HAND = "made by hand, evenly spread"
+"""What a hand-made file says of its source."""
 
 _SCORE = 5.0
 
@@ -94,6 +98,46 @@ def router(core: Any, architecture: Any, sampling: Any, method: str, reuse: floa
     )
 
 
+def reversed_router(trained: Any) -> Any:
+    """Return a router whose decisions come in the reverse order of steps, of the same cost.
+
+    Args:
+        trained: A `core.Artefact` of kind router. The steps in which its method decides nothing stay as they are.
+    """
+    scores, free = trained.tensors["score"].clone(), free_steps(trained.method, trained.num_steps)
+    scores[free] = trained.tensors["score"][free[::-1]]
+    return replace(
+        trained, tensors={"score": scores}, name=f"{trained.name} reversed", made={"source": "reversed"}
+    )
+
+
+def random_router(trained: Any, seed: int) -> Any:
+    """Return a router that reuses as many evaluations as a trained one, at random places where its method may reuse.
+
+    Args:
+        trained: A `core.Artefact` of kind router.
+        seed: Of the draw; every place is equally likely.
+    """
+    free = torch.tensor(free_steps(trained.method, trained.num_steps))
+    compute = torch.ones(trained.num_steps, len(trained.architecture.sites), dtype=torch.bool)
+    dice = torch.Generator().manual_seed(seed)
+    places = torch.randperm(len(free) * compute.shape[1], generator=dice)[: num_reused(trained)]
+    compute[free[places // compute.shape[1]], places % compute.shape[1]] = False
+    return replace(
+        trained,
+        tensors={"score": torch.where(compute, _SCORE, -_SCORE)},
+        threshold=THRESHOLD,
+        name=f"{trained.name} random {seed}",
+        made={"source": f"drawn at random, seed {seed}", "refresh_ratio": refresh_ratio(compute)},
+    )
+
+
+def num_reused(trained: Any) -> int:
+    """Return how many of the T x S evaluations a router reuses at its own threshold, where its method may reuse."""
+    scores = trained.tensors["score"][free_steps(trained.method, trained.num_steps)].double()
+    return int((scores.sigmoid() <= trained.threshold).sum())
+
+
 def mask(core: Any, architecture: Any, sampling: Any, reuse: float) -> Any:
     """Return a mask of known cost, as `router` does, for the level of `architecture`."""
     compute = computed("mask", sampling.num_steps, len(architecture.sites), reuse)
@@ -120,7 +164,7 @@ def _mask(core: Any, architecture: Any, sampling: Any, compute: Tensor, name: st
 
 
 def _made(compute: Tensor) -> dict[str, Any]:
-    return {"source": "made by hand, evenly spread", "refresh_ratio": refresh_ratio(compute)}
+    return {"source": BY_HAND, "refresh_ratio": refresh_ratio(compute)}
 
 
 def refresh_ratio(compute: Tensor | Sequence[Sequence[bool]]) -> float:

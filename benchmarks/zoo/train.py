@@ -9,7 +9,7 @@ from .training import Settings, run_training
 
 DEFAULT_WORK = Path.home() / ".cache" / "feature_cache_zoo"
 _AUTOENCODER_MINUTES = {"autoencoder": 27.0, "autoencoder_4ch": 20.0, "decoder": 20.0}
-_DIFFUSION_MINUTES = {"flux": 50.0, "sd3": 50.0, "pixart": 60.0}
+_DIFFUSION_MINUTES = {"flux": 50.0, "sd3": 50.0, "pixart": 130.0}
 _CLASSIFIER_MINUTES = {"classifier": 20.0}
 _MINUTES = {**_AUTOENCODER_MINUTES, **_DIFFUSION_MINUTES, **_CLASSIFIER_MINUTES}
 

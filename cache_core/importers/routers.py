@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..artefact import Architecture, Artefact, Kind, Sampling, Scalar
+from ..artefact import CAUTION, Architecture, Artefact, Kind, Sampling, Scalar
 from ..components import ATTENTION, CROSS, MLP, block_numbers, components_of
 from ..errors import ArtefactError
 from ..types import Site
@@ -26,6 +26,15 @@ FIXED = 5.0
 """HarmoniCa's score of every site in the first step."""
 
 DEFAULT_THRESHOLD = 0.1
+
+ALIASES = {"sd3": ("sd3", "stablediffusion3")}
+"""What the name of a family's models holds, without signs; the family's own name where nothing stands here."""
+
+UNNAMED = (
+    "does not say for which model it was made; only its number of scores was checked. A router of another model (DiT-XL's for "
+    "PixArt, which has as many blocks) gives bad pictures: be sure that it is for this one."
+)
+"""A caution about a file."""
 
 
 def from_routers(data: Mapping[str, Any], architecture: Architecture, sites: tuple[Site, ...]) -> Artefact:
@@ -80,12 +89,16 @@ def _published_scores(data: Mapping[str, Any]) -> Tensor:
 
 
 def _check_model(args: Mapping[str, Any], architecture: Architecture, num_entries: int) -> None:
-    model = args.get("model")
-    if isinstance(model, str) and architecture.family not in model.lower():
+    model, family = args.get("model"), architecture.family
+    if isinstance(model, str) and not any(name in _plain(model) for name in ALIASES.get(family, (family,))):
         raise ArtefactError(
             f"it was trained for '{model[:80]}' ({num_entries} scores per step), this MODEL is '{architecture.family}'. "
             "What may be reused differs from network to network: use a router trained for this one."
         )
+
+
+def _plain(model: str) -> str:
+    return "".join(letter for letter in model.lower() if letter.isalnum())
 
 
 def _site_scores(published: Tensor, sites: tuple[Site, ...]) -> Tensor:
@@ -124,4 +137,5 @@ def _made(args: Mapping[str, Any]) -> dict[str, Scalar]:
     """Return what the file says of its training; never paths of the machine it was made on."""
     names = ("model", "image_size", "l1", "lr", "max_steps", "num_sampling_steps", "global_seed", "lambda_c")
     told = {name: args[name] for name in names if isinstance(args.get(name), str | int | float)}
-    return {"source": "router file of Learning-to-Cache or HarmoniCa", **told}
+    caution = {} if isinstance(args.get("model"), str) else {CAUTION: UNNAMED}
+    return {"source": "router file of Learning-to-Cache or HarmoniCa", **told, **caution}

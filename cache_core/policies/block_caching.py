@@ -5,11 +5,16 @@ arXiv:2312.03209), section 3. A block is its input plus a residual C; C is kept.
 relative change of every block's C from step to step; a block is reused while the changes since it was computed add up
 to at most delta, so that each block has its own schedule (`ops.change.refresh_schedule`). The first step is full.
 The paper's notation leaves open, and here is settled: a step's change is the one from the step before it, relative to the
-newer residual, so that a block last computed in step a is reused in step b while the changes of steps a + 1 to b are at
-most delta; and all streams of a block, picture and text, are one residual.
+newer residual; and all streams of a block, picture and text, are one residual. So a block last computed in step a is reused
+in step b while
 
-Scale-shift adjustment (section 3.3): what stands in for a residual is C * (1 + gamma) + beta, with gamma and beta per
-block, step and channel, trained beforehand. An artefact may carry them as `scale.<site>.<stream>` and
+    d_(a+1) + ... + d_b <= delta,    d_i = mean over uncached runs of |C_i - C_(i-1)|_1 / |C_i|_1.
+
+Scale-shift adjustment (section 3.3): what stands in for C in step b is
+
+    C_a * (1 + gamma_b) + beta_b,
+
+with gamma and beta per block, step and channel, trained beforehand. An artefact may carry them as `scale.<site>.<stream>` and
 `shift.<site>.<stream>`, each (T, D); a stream without them is reused as it is. The paper makes them with a linear layer
 from the embedded timestep; what that gives at the steps of a schedule is what the artefact holds.
 

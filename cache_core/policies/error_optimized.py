@@ -2,13 +2,22 @@
 
 Qiu et al. 2025, "Error-Optimized Cache" (ACM MM 2025, arXiv:2501.19243). On top of any method. Calibration
 (`calibration/prior.py`) records the mean difference of every site's feature from step to step; summed up from the step
-that is reused to the step it is needed in, that is E, the error that reuse makes on average.
+a that is reused to the step b it is needed in, that is E, the error that reuse makes on average. With F the feature,
+
+    E = mean over uncached runs of (F_(a+1) - F_a) + ... + (F_b - F_(b-1)) = mean of F_b - F_a.
 
 Judgment. A site is corrected where two things hold, else it is reused as it is:
-    1. magnitude: its relative change between the two steps, added up step by step, is at least `magnitude`;
-    2. trend: E points where the average feature was going when what is reused was computed: the cosine of both is at
-       least `trend`. Where nothing came before, nothing speaks against it.
+
+1. magnitude: its relative change between the two steps, added up step by step, is at least `magnitude`;
+2. trend: E points where the average feature was going when what is reused was computed: the cosine of both is at
+   least `trend`. Where nothing came before, nothing speaks against it.
+
+The paper asks for both. The default `magnitude` of 0 lets the first always hold, and leaves the judgment to the trend: the paper's
+value could not be had, how much a feature changes depends on network, level and number of steps, so that any other value would
+turn the correction off somewhere unnoticed, and what has changed little is corrected by little.
+
 Correction, with f what the method would use:
+
     additive:        f + theta * E
     multiplicative:  f * (1 + theta * E), elementwise
 

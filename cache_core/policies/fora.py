@@ -1,8 +1,13 @@
 """FORA: recompute every N-th call, reuse attention and MLP outputs in between.
 
 Selvaraju et al. 2024, "FORA: Fast-Forward Caching in Diffusion Transformer Acceleration" (arXiv:2407.01425),
-and the repository prathebaselva/FORA. The branch outputs are kept before their gate, so gates and modulation
-follow the current timestep also where a branch is reused.
+and the repository prathebaselva/FORA. With F_n the output of an attention or MLP in call n of 0 to T - 1, before its gate, and
+N the interval,
+
+    F_n = f(x_n)      where n = 0 or (T - 1 - n) mod N = 0,
+    F_n = F_(n-1)     elsewhere,
+
+and x + gate_n * F_n goes on: gates and modulation follow the current timestep also where a branch is reused.
 """
 
 from __future__ import annotations

@@ -7,9 +7,19 @@ threshold that of TeaCache's and SeaCache's ports that extrapolate the residual.
 
 Two things differ from the paper. The variable is sigma and not the step's number, since steps are unevenly far apart; and
 the change may be held back. Published remedies for forecasts that overshoot lower the trust by a constant (HiCache's sigma 0.5
-is half trust at order 1) or by the distance of two forecasts (RACER). Here `measured` trust is, order by order and per
-picture, the root of the newest divided difference's projection on the one before it: near 1 where features move
-evenly, as they do without guidance. With guidance the first steps turn, and `auto` takes half trust and order 1 there.
+is half trust at order 1) or by the distance of two forecasts (RACER). With D_m the newest divided difference of order m through the
+computed features F_n at noise levels sigma_n, and w_m its trust, what stands in at sigma is
+
+    F = F_n + w_1 * D_1 * (sigma - sigma_n) + w_2 * D_2 * (sigma - sigma_n) * (sigma - sigma_(n-1))
+
+`measured` trust is, order by order and per picture, the root of the newest divided difference's projection on the one before it:
+near 1 where features move evenly, as they do without guidance. With guidance s predictions turn, and `auto` takes order 1 and,
+with u the noise as in Step List, at the older of the two features and here,
+
+    w_1 = max(0, 1 - |s - 1| * (u_(n-1) - u) / 0.9)
+
+for the prompt. The negative prompt has (s * w_1 - 1) / (s - 1), within 0 and 1: what guidance adds is then held back by w_1, and
+the unguided prediction not at all.
 
 A method that forecasts by itself needs this no second time.
 """
@@ -46,7 +56,7 @@ class Forecast(Overlay):
         reused = super().estimate(history, target)
         if self._settings.order == 0 or len(history) == 1:
             return reused
-        return reused + (forecast(history, target.call, self._settings) - history[-1].value)
+        return reused + (forecast(history, target, self._settings) - history[-1].value)
 
     @property
     def _settings(self) -> ForecastConfig:

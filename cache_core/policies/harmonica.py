@@ -1,9 +1,14 @@
 """HarmoniCa: in every step a trained router says which sites to compute; a feature stays until it is recomputed.
 
 Huang et al. 2025, "HarmoniCa: Harmonizing Training and Inference for Better Feature Caching in Diffusion
-Transformer Acceleration" (ICML 2025, arXiv:2410.01723), and ModelTC/HarmoniCa. The same router as
-Learning-to-Cache's, sigmoid(score) above a threshold means compute, but trained on whole samplings, so it needs no
-pairs: a feature may serve many steps. The first step is full.
+Transformer Acceleration" (ICML 2025, arXiv:2410.01723), and ModelTC/HarmoniCa. A router of Learning-to-Cache's kind,
+one score per step and attention or MLP, but trained on whole samplings, so it needs no pairs. With F the output before
+its gate, in step i,
+
+    F_i = f(x_i)      where i = 0 or sigmoid(score_i) > threshold,
+    F_i = F_(i-1)     elsewhere,
+
+so that a feature may serve many steps.
 
 A router belongs to one network, number of steps and sampler. For another number of steps each step follows the
 step with the nearest noise level.

@@ -1,10 +1,13 @@
 """Learning-to-Cache: of every pair of steps the first is full, the second computes what a trained router says.
 
 Ma et al. 2024, "Learning-to-Cache: Accelerating Diffusion Transformer via Layer Caching" (NeurIPS 2024,
-arXiv:2406.01733), and horseee/learning-to-cache, `DiT/models/dynamic_models.py`. In a cached step the router
-beta = sigmoid(score) has one entry per attention and MLP; a layer is computed where beta is above the threshold and
-otherwise keeps its output, before the gate, from the full step just before (the paper's Algorithm 2 prints the
-inequality the other way round; the code is unambiguous). Pairs count back from the last step, which is a cached
+arXiv:2406.01733), and horseee/learning-to-cache, `DiT/models/dynamic_models.py`. In a cached step s the router
+has one score per attention and MLP. With F the layer's output before its gate, and m the full step just before,
+
+    F_s = f(x_s)    where sigmoid(score_s) > threshold,
+    F_s = F_m       elsewhere.
+
+The paper's Algorithm 2 prints the inequality the other way round; the code is unambiguous. Pairs count back from the last step, which is a cached
 one; with an odd number of steps the first two are full. So every feature is at most one step old, and at best half of
 the work is saved.
 

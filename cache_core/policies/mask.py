@@ -2,8 +2,12 @@
 
 What ECAD finds by evolution (Aggarwal et al. 2025, arXiv:2506.15682, AniAggarwal/ecad), what SmoothCache calibrates
 (Liu et al. 2024, arXiv:2411.10510, Roblox/SmoothCache), and plain lists of full steps, such as those of the
-Golden Path study (arXiv:2609.39343): one bool per step and site, true computes. A feature stays until it is
-recomputed. The first step is full. A mask may be for any level; a list of full steps is one for level `stack`.
+Golden Path study (arXiv:2609.39343): one bool per step and site. With F_i the feature of a site in step i,
+
+    F_i = f(x_i)      where i = 0 or mask_i is true,
+    F_i = F_(i-1)     elsewhere.
+
+A mask may be for any level; a list of full steps is one for level `stack`.
 
 A mask belongs to one network and number of steps. For another number of steps each step follows the step with the
 nearest noise level.

@@ -3,14 +3,17 @@
 The lists that were searched for published models (BudCache, arXiv:2606.13496; DPCache; the Golden Path study,
 arXiv:2609.39343) compute the first steps one after the other and leave ever longer gaps after them, and the study finds
 that such a list, fixed for all prompts, does within a fraction of a decibel what adaptive schedules do. Here the list is
-written out, or a rule spreads n = T / S full steps over a run of T steps for the wished speedup S:
+written out, or a rule places n = T / S full steps in a run of T steps for the wished speedup S. With t the share of noise, which in
+flow models is sigma, and u = t / (2 - t), which is where a flow schedule of shift 2 has it, full step k lies nearest to
 
-* without guidance, and for models that are no flow models: evenly;
-* with guidance: where a flow schedule of shift 2 has its n noise levels. Guided predictions turn quickly at high noise,
-  where a schedule of shift 1 has few steps, and one of shift 3 more than the picture needs.
+    u_k = u_0 - (u_0 - u_T) * k / (n - 1/2),   k = 0 ... n - 1
+
+Along such a schedule predictions turn about evenly: at high noise, where the picture is laid out, a schedule of shift 1 has few
+steps, and one of shift 3 more than the picture needs. The half leaves as much for the last full step to serve as for the others.
 
 In a step that is left out each feature is what Newton's polynomial in sigma through the last computed ones says, held back
-as `trust` tells: without guidance of order 2; with guidance a straight line, the less trusted the more noise it spans.
+as `trust` tells: without guidance of order 2; with guidance a straight line, the less trusted the more noise it spans and the
+stronger the guidance.
 
 At level `model` the feature is the network's output and nothing of the network runs in a step that is left out. There,
 with order 0 and Euler, the method is nothing else than sampling with the listed noise levels only: what the forecast
@@ -30,7 +33,7 @@ from torch import Tensor
 
 from ..artefact import Artefact, Kind
 from ..errors import ConfigError
-from ..forecasting import ForecastConfig, forecast, is_guided
+from ..forecasting import ForecastConfig, forecast
 from ..ops.steps import LIST_FORM, even_steps, listed_steps, shifted_steps
 from ..policy import POLICIES, Evidence, Policy, setting
 from ..presets import INTENTS, measured_speedup
@@ -65,11 +68,11 @@ class StepListConfig(ForecastConfig):
         form=(rf"{AUTO}|{LIST_FORM}", f"'{AUTO}' or a list such as '0-3, 5, 8, 12, 16'"),
         advanced=True,
     )
-    spread: Literal["auto", "even", "shifted"] = setting(
-        "auto",
-        "How the computed steps are spread. 'even' leaves equal gaps; 'shifted' follows the noise levels of a flow schedule of shift 2, "
-        "close together where a guided picture is laid out. 'auto' takes 'shifted' for flow models with guidance, else 'even'.",
-        choices=("auto", "even", "shifted"),
+    spread: Literal["shifted", "even"] = setting(
+        "shifted",
+        "How the computed steps are spread. 'shifted' follows the noise levels of a flow schedule of shift 2, whatever schedule you "
+        "sample with; 'even' leaves equal gaps.",
+        choices=("shifted", "even"),
         advanced=True,
     )
     level: Literal["model", "stack", "block", "module"] = setting(
@@ -150,9 +153,9 @@ class StepList(Policy):
             return listed_steps(settings.steps)
         speedup = settings.speedup if settings.intent == AS_SET else measured_speedup(run, settings.intent)
         num_full = max(round(run.num_steps / speedup), 1)
-        if settings.spread == "shifted" or (settings.spread == "auto" and run.flow and is_guided(run)):
-            return shifted_steps(run.noise, num_full)
-        return even_steps(run.num_steps, num_full)
+        if settings.spread == "even":
+            return even_steps(run.num_steps, num_full)
+        return shifted_steps([run.noise_at(sigma) for sigma in run.sigmas], num_full)
 
     def plan(self, call: Call, evidence: Evidence) -> Mapping[Site, Action]:
         """Return one action for all sites: whether the call's step is listed."""
@@ -161,7 +164,7 @@ class StepList(Policy):
 
     def estimate(self, history: History, target: Target) -> Tensor:
         """Return the forecast for the call's noise level."""
-        return forecast(history, target.call, self._settings)
+        return forecast(history, target, self._settings)
 
     @property
     def _settings(self) -> StepListConfig:

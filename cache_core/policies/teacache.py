@@ -1,11 +1,14 @@
 """TeaCache: skip all blocks while the modulated input, rescaled to the output's change, has hardly changed.
 
 Liu et al. 2024, "Timestep Embedding Tells: It's Time to Cache for Video Diffusion Model" (CVPR 2025,
-arXiv:2411.19108), ali-vilab/TeaCache, and welltop-cn/ComfyUI-TeaCache. In every call d is the relative L1 distance of
-the first block's modulated input from that of the call before, which is kept in skipped calls too. A polynomial P,
-fitted once per model, estimates from d how much the output has changed. |P(d)| adds up since the last computed call;
-while the sum is below the threshold, the residual over all blocks is taken from that call and added to the image
-tokens of now. The first and the last call are computed.
+arXiv:2411.19108), ali-vilab/TeaCache, and welltop-cn/ComfyUI-TeaCache. With m_i the first block's modulated input in call i,
+skipped calls too, a polynomial P that was fitted once per model estimates how much the output has changed. Call n is skipped
+while, since the last computed call c,
+
+    |P(d_(c+1))| + ... + |P(d_n)| < threshold,    d_i = mean |m_i - m_(i-1)| / mean |m_(i-1)|.
+
+Then the residual over all blocks is taken from call c and added to the image tokens of now. The first and the last call are
+computed.
 
 The paper adds P(d), the ComfyUI node |P(d)|. Here it is |P(d)|: where P is positive, as it should be wherever it was fitted, the
 two are one; elsewhere a sum that falls would skip the more the more has changed, and threshold 0 would not be strict.

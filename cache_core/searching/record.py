@@ -1,9 +1,9 @@
 """What uncached samplings leave behind for a search: small, and exact for every forecast.
 
-P pictures, T steps, N numbers per picture.
+P pictures, R roles (prompt and, with guidance, negative prompt), T steps, N numbers per picture.
 
-A forecast is a combination of earlier outputs, and its trust follows from their inner products. So nothing is lost when the T
-outputs of a picture are replaced by their T coordinates in the space that they span: a picture's record is T x T, however large it is.
+A forecast is a combination of earlier outputs, and its trust follows from their inner products. So nothing is lost when the R * T
+outputs of a picture are replaced by as many coordinates in the space that they span, however large the picture is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Record:
 
     Attributes:
         run: What all have in common.
-        outputs: (P, T, T) float32, the coordinates of each step's output; the sampler moves the latent by it times the change of sigma.
+        outputs: (P, R, T, R * T) float32, the coordinates of each role's output in each step.
         scales: (P,) float32, norm of each final latent.
     """
 
@@ -36,20 +36,26 @@ class Record:
     outputs: Tensor
     scales: Tensor
 
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What each role counts in the output by which, times the change of sigma, the sampler moves the latent; they add up to 1."""
+        scale = self.run.cfg
+        return (1.0,) if scale is None or self.outputs.shape[1] == 1 else (scale, 1.0 - scale)
+
 
 def make_record(run: Run, outputs: Sequence[Tensor], latents: Sequence[Tensor]) -> Record:
     """Return the record of one or more samplings.
 
     Args:
         run: What all have in common.
-        outputs: Of each sampling (T, B, ...): (latent - denoised) / sigma in the first call of every step.
+        outputs: Of each sampling (R, T, B, ...): (latent - denoised) / sigma in the first call of every step, role by role.
         latents: Of each sampling (B, ...): where it ended.
 
     Raises:
         CacheError: If something is infinite, undefined or zero throughout.
     """
     scales = torch.cat([norms(latent) for latent in latents])
-    found = torch.cat([coordinates(one.transpose(0, 1).flatten(2)) for one in outputs])
+    found = torch.cat([_by_picture(one) for one in outputs])
     if not bool(found.isfinite().all() and scales.isfinite().all() and scales.all()):
         raise CacheError(
             "The uncached sampling gave latents that are infinite, undefined or zero throughout, so no step list can be compared "
@@ -58,8 +64,15 @@ def make_record(run: Run, outputs: Sequence[Tensor], latents: Sequence[Tensor]) 
     return Record(run=run, outputs=found, scales=scales)
 
 
+def _by_picture(outputs: Tensor) -> Tensor:
+    """Return the coordinates (B, R, T, R * T) of outputs (R, T, B, ...)."""
+    num_roles, num_steps, num_pictures = outputs.shape[:3]
+    vectors = outputs.movedim(2, 0).reshape(num_pictures, num_roles * num_steps, -1)
+    return coordinates(vectors).reshape(num_pictures, num_roles, num_steps, num_roles * num_steps)
+
+
 def coordinates(vectors: Tensor) -> Tensor:
-    """Return (P, T, T) float32 with the inner products of `vectors` (P, T, N): their coordinates in the space they span."""
+    """Return (P, V, V) float32 with the inner products of `vectors` (P, V, N): their coordinates in the space they span."""
     exact = vectors.double()
     values, axes = torch.linalg.eigh(exact @ exact.transpose(1, 2))
     found: Tensor = axes * values.clamp(min=0.0).sqrt()[:, None, :]

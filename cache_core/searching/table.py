@@ -3,7 +3,8 @@
 In a step of Euler the latent moves by (sigma_(k+1) - sigma_k) times the step's output, so a step that is forecast leaves the latent
 off by that much of the forecast's error. Within a gap these errors are summed up as they are, and may cancel; those of
 different gaps are taken to be unrelated, so that the squares of gaps add up and the best list can be computed. Other samplers move the
-latent by other shares; for them, and for what the network makes of a latent that is already off, real runs have the last word.
+latent by other shares, and guidance may be mixed in other ways than N + s (P - N); for them, and for what the network makes of a
+latent that is already off, real runs have the last word.
 
 Of several pictures the geometric mean counts, which is no sum of gaps. Near a list it is one: its logarithm changes by the mean over
 pictures of what a gap adds, in parts of what all gaps of that list cost that picture. So the best list is computed a few times, each
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..forecasting import ForecastConfig, forecast
-from ..types import Call, Snapshot
+from ..types import MODEL_SITE, Call, Snapshot, Target
 from .lists import Steps, cheapest
 from .record import SMALLEST, Record, typical
 
@@ -43,14 +44,17 @@ class GapTable:
     def __init__(self, record: Record, settings: ForecastConfig) -> None:
         """Forecast as `settings` say, along `record`."""
         self._run, self._settings = record.run, settings
-        self._outputs, self._scales = record.outputs, record.scales[:, None]
+        self._outputs, self._shares, self._scales = record.outputs, record.shares, record.scales[:, None]
         self._drifts: dict[tuple[Steps, int], Tensor] = {}
         self._costs: dict[tuple[Steps, int], Tensor] = {}
         self._best: dict[tuple[int, float], Steps] = {}
         calls = [
             Call(index=k, step=k, sigma=self._run.sigmas[k], run=self._run) for k in range(self.num_steps)
         ]
-        self._snapshots = [Snapshot(call=call, value=self._outputs[:, call.step]) for call in calls]
+        self._snapshots = [
+            [Snapshot(call=call, value=self._outputs[:, role, call.step]) for call in calls]
+            for role in range(len(self._shares))
+        ]
 
     @property
     def num_steps(self) -> int:
@@ -118,15 +122,22 @@ class GapTable:
         return math.exp(slope * step / self.num_steps)
 
     def _drift(self, history: Steps, until: int) -> Tensor:
-        """Return (P, T): by how much the latents are off before step `until`, of those computed after `history`."""
+        """Return (P, K): by how much the latents are off before step `until`, of those computed after `history`."""
         if until == history[-1] + 1:
-            return torch.zeros_like(self._outputs[:, 0])
+            return torch.zeros_like(self._outputs[:, 0, 0])
         if (history, until) not in self._drifts:
             self._drifts[history, until] = self._drift(history, until - 1) + self._missed(history, until - 1)
         return self._drifts[history, until]
 
     def _missed(self, history: Steps, step: int) -> Tensor:
-        """Return (P, T): what forecasting `step` from `history` does to the latents, relative to their norm."""
-        target, sigmas = self._snapshots[step], self._run.sigmas
-        guessed = forecast(tuple(self._snapshots[k] for k in history), target.call, self._settings)
-        return (guessed - target.value) * (sigmas[step + 1] - sigmas[step]) / self._scales
+        """Return (P, K): what forecasting `step` from `history` does to the latents, relative to their norm."""
+        sigmas = self._run.sigmas
+        errors = [share * self._error(role, history, step) for role, share in enumerate(self._shares)]
+        return torch.stack(errors).sum(0) * (sigmas[step + 1] - sigmas[step]) / self._scales
+
+    def _error(self, role: int, history: Steps, step: int) -> Tensor:
+        """Return (P, K): by how much the forecast of a role's output misses."""
+        snapshots = self._snapshots[role]
+        call, truth = snapshots[step].call, snapshots[step].value
+        target = Target(call=call, site=MODEL_SITE, stream=0, role=role)
+        return forecast(tuple(snapshots[k] for k in history), target, self._settings) - truth

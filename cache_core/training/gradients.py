@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import allow_mutation_on_saved_tensors
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 from torch.utils.dlpack import from_dlpack
 
@@ -88,7 +88,9 @@ def _checkpointed(run: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     def again(anchor: Tensor, *inputs: Any) -> Any:
         copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]
         given, named = tree_unflatten(copies, shape)
-        return run(*given, **named)
+        made = run(*given, **named)
+        # A block before all that is trained has no gradient to give, and backward, which comes here, asks for one.
+        return tree_map_only(Tensor, lambda part: part + anchor, made) if torch.is_grad_enabled() else made
 
     # The anchor makes the first blocks carry gradients, whose inputs have none; there is no dropout, so no random state.
     anchor = torch.zeros((), requires_grad=True)
@@ -130,6 +132,9 @@ def ordinary(tensor: Tensor) -> Tensor:
     """Return a tensor for use in a backward pass: on the same memory where PyTorch can share it, else a copy."""
     if not tensor.is_inference():
         return tensor
+    if type(tensor) not in (Tensor, nn.Parameter):
+        # What another kind of tensor holds is not, or not all, in the memory that it would share.
+        return tensor.detach().clone()
     try:
         shared: Tensor = from_dlpack(tensor.detach())
         return shared

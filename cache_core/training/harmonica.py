@@ -21,7 +21,7 @@ threshold 0.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -39,6 +39,9 @@ from .session import Computed
 from .trajectory import Draw, Predict
 
 ALL, INCREMENTAL = "all but one", "incremental"
+
+LEARNING = 5
+"""Samplings that one costs that learns: teacher, student, the student's blocks again, and a backward pass of twice their work."""
 
 PROXY_PART = 1
 """Part of an iteration that draws the noise of its proxies."""
@@ -100,6 +103,11 @@ class HarmoniCaTraining(RouterTraining):
         self.lesson.trajectory.sample(Draw(prompt=prompt, seeds=seeds), sampling.handle)
         return float(averaged(torch.stack(sampling.losses).mean()))
 
+    def work(self, number: int) -> float:
+        """Return the cost in samplings: one that learns, and, where the proxies are found anew, one per step."""
+        own = cast(HarmoniCaTrainingConfig, self.config)
+        return LEARNING + (0 if number % own.proxy_every else self.lesson.num_steps)
+
     def state(self) -> dict[str, Any]:
         """Return scores, optimiser, penalty and proxies."""
         return super().state() | {"proxies": self.proxies.clone()}
@@ -112,7 +120,7 @@ class HarmoniCaTraining(RouterTraining):
     def find_proxies(self, number: int) -> Tensor:
         """Return lambda (T,) of every step, by the router as it decides now."""
         own = cast(HarmoniCaTrainingConfig, self.config)
-        chosen, steps = self.router.computed(own.threshold), range(1, self.lesson.num_steps)
+        chosen, steps = self.router.computed(own.threshold), self._told(self.router.trained)
         found = torch.zeros(self.lesson.num_steps)
         if own.proxy == ALL:
             cached = self._image(number, chosen)
@@ -131,6 +139,12 @@ class HarmoniCaTraining(RouterTraining):
                 if reuses:
                     mask, before = _with_row(mask, step, row), now
         return averaged(found.to(self.lesson.device)).cpu()
+
+    def _told(self, steps: Sequence[int]) -> Iterator[int]:
+        """Yield every step, and tell when its sampling is made."""
+        for step in steps:
+            yield step
+            self.tell(step + 1, f"found what {step} of {len(steps)} steps mean for the image")
 
     def _image(self, number: int, computed: Tensor) -> Tensor:
         """Return the end of a sampling cached as `computed` (T, S) says."""

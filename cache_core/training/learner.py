@@ -6,8 +6,8 @@ that they stay the same; `GradScaler` keeps small gradients of float16 networks 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import CacheError
+
+T = TypeVar("T")
 
 EPSILON = 1e-15
 """Of AdamW. The papers' losses are of the order of its usual 1e-8, which would then slow small ones down."""
@@ -96,6 +98,26 @@ def averaged(values: Tensor) -> Tensor:
     total = values.clone()
     dist.all_reduce(total)
     return total / dist.get_world_size()
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """Return, in every process, what `make` returns in the first one: the others may lack what it reads.
+
+    Raises:
+        CacheError: In every process, where `make` raises it.
+    """
+    if not _is_distributed():
+        return make()
+    made: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            made[0] = make()
+        except CacheError as fault:
+            made[1] = str(fault)
+    dist.broadcast_object_list(made)
+    if made[1] is not None:
+        raise CacheError(made[1])
+    return cast(T, made[0])
 
 
 def _is_distributed() -> bool:

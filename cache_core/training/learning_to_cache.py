@@ -5,8 +5,10 @@ The first step of a pair runs in full and its attention and MLP outputs, before 
 in the second, L = mean (full output - mixed output)^2 + lambda * sum(sigmoid(score)). AdamW without decay, rate 0.01, scores
 within [-5, 5], soft shares.
 
-Ours where it differs: an iteration takes every pair once, where the paper draws one at random. Predictions are those that the sampler
-gets, guidance included. Pairs count back from the last step, as in the cached run. States are real pictures with noise added, as
+Ours where it differs: an iteration takes every pair once, where the paper draws one at random, and its pictures share a prompt, where
+the paper draws a label for each. Predictions are those that the sampler gets, guidance included: the published code compares what
+the network returns for a label alone, which it drops with a probability of 0.1, and all that it returns, the channels of a learned
+variance too, which ComfyUI cuts off (PixArt). Pairs count back from the last step, as in the cached run. States are real pictures with noise added, as
 published, where pictures are given; else those of the model's own uncached runs, which need no data. AdamW's epsilon is
 1e-15. The penalty can be steered (`penalty`).
 """

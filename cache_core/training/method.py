@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,10 +17,15 @@ from ..policy import Config
 from ..registry import Registry
 from ..residence import Residence
 from ..types import Call, Level, Site
+from .memory import Holdings
 from .session import TrainingSession
+from .soundness import require_trainable
 from .trajectory import Draws, Predict, Trajectory
 
 TRAININGS: Registry[Training] = Registry("training")
+
+Tell = Callable[[float, str], None]
+"""Is told, within an iteration, how much of its `work` is done, and what is being done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +102,20 @@ class Training(ABC):
         """Prepare to train on `lesson`.
 
         Raises:
-            CacheError: If the settings mean nothing for it.
+            CacheError: If the settings mean nothing for it, or weights carry no gradients.
         """
+        require_trainable(lesson.adapter.network)
         self.config, self.lesson = config, lesson
         self.sites: tuple[Site, ...] = lesson.adapter.sites(self.level)
+        self.tell: Tell = lambda part, doing: None
+
+    def holdings(self) -> Holdings:
+        """Return what it holds besides the features of its sites."""
+        return Holdings()
+
+    def work(self, number: int) -> float:
+        """Return what iteration `number` costs beside the others, to foresee when the training ends."""
+        return 1.0
 
     @abstractmethod
     def iterate(self, number: int) -> float:

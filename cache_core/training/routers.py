@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..artefact import Kind
 from ..chart import HeatMap
-from ..errors import CacheError, ConfigError
+from ..errors import ConfigError
 from ..policy import Config, setting
 from ..types import Call, Level
 from .gradients import leaves_of, writable
@@ -21,13 +21,8 @@ from .method import Lesson, Outcome, Training, distortion, teach
 from .penalty import Penalty
 from .router import Mixture, Router
 from .session import TrainingSession
+from .soundness import GradientCheck, require_sound
 from .trajectory import Predict
-
-NUDGE = 0.05
-"""Change of all shares in the check of the gradient."""
-
-AGREEMENT = 0.5
-"""Most that gradient and finite difference may differ by, relative to the larger; a cut graph loses nearly all of it."""
 
 TOLERANCE = 0.02
 """How near a router must come to the wanted refresh ratio."""
@@ -88,7 +83,7 @@ class RouterTraining(Training):
         router = Router(lesson.num_steps, len(self.sites), trained, lesson.draws.seed)
         self.learner = Learner(router, own.learning_rate, lesson.device, lesson.dtype)
         self.penalty = Penalty((len(trained), len(self.sites)), own.threshold, wanted, own.penalty or None)
-        self._is_checked = False
+        self._check = GradientCheck()
 
     @property
     def settings(self) -> RouterConfig:
@@ -139,14 +134,17 @@ class RouterTraining(Training):
             (leaf,) = leaves_of([shares])
             student = session.evaluate(call, Mixture(self.sites, leaf), predict)
             loss = distortion(teacher, student, call)
-            self._require_sound(loss, call)
+            require_sound(loss, call)
             (gradient,) = self.learner.descend(factor * loss + weight * leaf.sum(), [leaf], [shares])
-        gradient = averaged(gradient) - weight
-        if not self._is_checked and factor:
-            self._check_gradient(
-                session, call, predict, teacher, leaf.detach(), float(gradient.sum()) / factor
-            )
-            self._is_checked = True
+        gradient = gradient - weight
+        if self._check.is_due and factor:
+
+            def error(nudge: float) -> Tensor:
+                moved = Mixture(self.sites, leaf.detach() + nudge)
+                return distortion(teacher, teach(session, call, moved, predict), call)
+
+            self._check.compare(float(gradient.sum()) / factor, error)
+        gradient = averaged(gradient)
         if bool(gradient.isfinite().all()):
             self.penalty.observe(self.router.trained.index(call.step), leaf.detach(), gradient)
         self.router.clamp()
@@ -188,49 +186,6 @@ class RouterTraining(Training):
             charts=(self._picture(threshold),),
             text=self._words(ratio, threshold, is_moved),
         )
-
-    def _require_sound(self, loss: Tensor, call: Call) -> None:
-        if not loss.requires_grad:
-            raise CacheError(
-                "The network lets no gradient through, as quantised formats do. Train on the same model with weights in "
-                "float32, bfloat16 or float16; the router then serves both."
-            )
-        if not bool(loss.isfinite()):
-            raise CacheError(
-                f"The loss of step {call.step} is {float(loss.detach())}. The model gives infinite or undefined numbers at these "
-                "settings: check that it samples well without training, or let it compute in bfloat16 or float32."
-            )
-
-    def _check_gradient(
-        self,
-        session: TrainingSession,
-        call: Call,
-        predict: Predict,
-        teacher: Tensor,
-        shares: Tensor,
-        slope: float,
-    ) -> None:
-        """Compare the gradient with a finite difference, once, so that a network that cuts it short is found out.
-
-        Raises:
-            CacheError: If they differ by much.
-        """
-        found = [
-            distortion(
-                teacher,
-                teach(session, call, Mixture(self.sites, shares + shift), predict),
-                call,
-            )
-            for shift in (NUDGE, -NUDGE)
-        ]
-        measured = float(averaged((found[0] - found[1]) / (2 * NUDGE)))
-        # Evaluated again, so that what is set aside to be kept is of the shares themselves.
-        teach(session, call, Mixture(self.sites, shares), predict)
-        if abs(measured - slope) > AGREEMENT * max(abs(measured), abs(slope), 1e-20):
-            raise CacheError(
-                f"The network's gradient is wrong: {slope:.3g}, where a finite difference gives {measured:.3g}. Its weights are "
-                "probably quantised. Train on the same model with weights in float32, bfloat16 or float16."
-            )
 
     def _picture(self, threshold: float) -> HeatMap:
         return HeatMap(

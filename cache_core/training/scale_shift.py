@@ -4,7 +4,7 @@ Wimbauer et al. 2023, "Cache Me if You Can" (CVPR 2024, arXiv:2312.03209), secti
 calibrated profile from pure noise through the real sampler; where it reuses a residual C it takes C * (1 + gamma) + beta instead,
 which one linear layer per block makes from the embedded timestep. The teacher is the same network, uncached, at the student's
 state; the weights are frozen. No image data. The paper prints neither loss nor rate; here the loss is the squared
-difference of what every block hands on, relative to the teacher's size and averaged over blocks and streams, one
+difference of what every block hands on, relative to the teacher's size and averaged over blocks, streams and pictures, one
 update per call by AdamW, and gamma = beta = 0 at first, so that training starts from plain reuse.
 
 Ours where it differs: the timestep is embedded by the usual sines and cosines of sigma, so that it works for every family; and every
@@ -20,23 +20,26 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..artefact import Artefact, Kind
 from ..blocks import Block, BlockAdapter
 from ..chart import HeatMap
-from ..errors import CacheError, ConfigError
+from ..errors import ConfigError
 from ..ops.change import refresh_schedule
 from ..policy import Config, setting
-from ..types import Call, Feature, Level, Site
+from ..types import Call, Lane, Level, Site
+from .adjustment import Adjusted, Adjustment
 from .gradients import leaves_of, writable
 from .learner import Learner, averaged
+from .memory import Holdings
 from .method import TRAININGS, Lesson, Outcome, Training, teach
 from .session import Computed
+from .soundness import GradientCheck, require_sound
 from .trajectory import Draw, Predict
 
-NUM_FREQUENCIES = 128
-MAX_PERIOD = 10_000.0
+SAME = 1e-3
+"""Most that noise levels of the profile and of the training may differ by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,68 +62,19 @@ class ScaleShiftConfig(Config):
     )
 
 
-class Adjustment(nn.Module):
-    """Gamma and beta (D,) of every adjusted stream, by linear layers from the embedded noise level."""
-
-    def __init__(self, streams: Sequence[str], width: int) -> None:
-        """Begin with gamma = beta = 0 for `streams`, named `site.stream`."""
-        super().__init__()
-        self.index = {stream: number for number, stream in enumerate(streams)}
-        self.layers = nn.ModuleList(nn.Linear(2 * NUM_FREQUENCIES, 2 * width) for _ in streams)
-        for layer in self.layers:
-            nn.init.zeros_(cast(nn.Linear, layer).weight)
-            nn.init.zeros_(cast(nn.Linear, layer).bias)
-
-    def forward(self, sigma: float) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return (gamma, beta), each (D,), of every stream at a noise level."""
-        embedded = embed(sigma).to(cast(Tensor, next(self.parameters())).device)
-        made = {stream: self.layers[number](embedded) for stream, number in self.index.items()}
-        return {stream: tuple(both.chunk(2)) for stream, both in made.items()}
-
-
-def embed(sigma: float) -> Tensor:
-    """Return sines and cosines (2 * NUM_FREQUENCIES,) of 1000 * sigma, as timesteps are embedded."""
-    rates = torch.exp(-math.log(MAX_PERIOD) * torch.arange(NUM_FREQUENCIES) / NUM_FREQUENCIES)
-    angles = 1000.0 * sigma * rates
-    return torch.cat((angles.cos(), angles.sin()))
-
-
-class Adjusted:
-    """Leaves out the sites of one step of the schedule, and adjusts what takes their place."""
-
-    def __init__(self, reused: frozenset[str], adjustments: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Leave out `reused`, and take gamma and beta from `adjustments`."""
-        self._reused, self._adjustments = reused, adjustments
-
-    def is_reused(self, site: Site) -> bool:
-        """Return whether the schedule leaves the site out."""
-        return str(site) in self._reused
-
-    def stand_in(self, site: Site, kept: Feature) -> Feature:
-        """Return kept * (1 + gamma) + beta of every stream."""
-        return tuple(self._adjust(f"{site}.{number}", old) for number, old in enumerate(kept))
-
-    def settle(self, site: Site, fresh: Feature, kept: Feature | None) -> Feature:
-        """Keep what was computed; of a site to be left out, the older one, adjusted."""
-        return fresh if kept is None or not self.is_reused(site) else self.stand_in(site, kept)
-
-    def _adjust(self, stream: str, old: Tensor) -> Tensor:
-        gamma, beta = (part.to(old.dtype) for part in self._adjustments[stream])
-        return beta + old * (1 + gamma)
-
-
 class Outputs:
-    """What the blocks of one evaluation hand on, by name of the stream."""
+    """What the blocks of one evaluation hand on, by lane and name of the stream."""
 
     def __init__(self, adapter: BlockAdapter) -> None:
         """Begin without any."""
         self._adapter = adapter
-        self.streams: dict[str, Tensor] = {}
+        self.streams: dict[tuple[Lane, str], Tensor] = {}
 
-    def see(self, block: Block, output: Any) -> None:
+    def see(self, lanes: Sequence[Lane], block: Block, output: Any) -> None:
         """Note a copy of what a block returns: the next one may write into it."""
         for name, stream in self._adapter.streams(block).left(output).items():
-            self.streams[f"{block}.{name}"] = stream.clone()
+            for lane, part in zip(lanes, stream.chunk(len(lanes)), strict=True):
+                self.streams[lane, f"{block}.{name}"] = part.clone()
 
 
 @TRAININGS.register
@@ -153,8 +107,10 @@ class ScaleShiftTraining(Training):
                 f"With 'delta' {own.delta} no block is ever reused, so there is nothing to adjust. Raise it."
             )
         streams = [f"{site}.{number}" for site in ever for number in range(_num_streams(self.adapter, site))]
+        self.streams = tuple(streams)
         adjustment = Adjustment(streams, lesson.adapter.width)
         self.learner = Learner(adjustment, own.learning_rate, lesson.device, lesson.dtype)
+        self.check = GradientCheck()
         self.ratio = float(computed.float().mean())
 
     def iterate(self, number: int) -> float:
@@ -167,6 +123,12 @@ class ScaleShiftTraining(Training):
     def figures(self) -> Mapping[str, float]:
         """Return the refresh ratio, which training leaves as it is."""
         return {"refresh_ratio": self.ratio}
+
+    def holdings(self) -> Holdings:
+        """Return what both networks' blocks hand on, their differences in float32, and what is put in the place of blocks."""
+        reused = min(len(step) for step in self.reused if step)
+        outputs = 4 + torch.float32.itemsize / self.lesson.dtype.itemsize
+        return Holdings(outputs=outputs, carrying=1 - reused / len(self.sites))
 
     def state(self) -> dict[str, Any]:
         """Return layers and optimiser."""
@@ -198,8 +160,20 @@ class ScaleShiftTraining(Training):
             },
             measured={"refresh_ratio": self.ratio},
             charts=(self._picture(tensors),),
-            text=f"adjusts {len(made[0])} streams of blocks; {self.ratio:.1%} of all blocks are computed at delta {own.delta:g}",
+            text=self._words(),
         )
+
+    def _words(self) -> str:
+        own = cast(ScaleShiftConfig, self.config)
+        lines = [
+            f"adjusts {len(self.streams)} streams of blocks; {self.ratio:.1%} of all blocks are computed at delta {own.delta:g}"
+        ]
+        theirs, ours = self.profile.sampling.sampler, self.lesson.trajectory.run.sampler
+        if theirs and theirs != ours:
+            lines.append(
+                f"the profile was calibrated with the sampler '{theirs}', this was trained with '{ours}': its schedule may not fit"
+            )
+        return "\n".join(lines)
 
     def _picture(self, tensors: Mapping[str, Tensor]) -> HeatMap:
         streams = [name.removeprefix("scale.") for name in tensors if name.startswith("scale.")]
@@ -221,42 +195,62 @@ class Distilling:
 
     def handle(self, call: Call, predict: Predict) -> Tensor:
         """Follow the schedule; learn where anything is reused."""
-        training, session = self._training, self.session
-        reused = training.reused[call.step]
-        if not reused:
-            prediction = teach(session, call, Computed(), predict)
-            session.commit()
-            return prediction
-        truth, student = Outputs(training.adapter), Outputs(training.adapter)
+        reused = self._training.reused[call.step]
+        if reused:
+            prediction = self._learn(call, predict, reused)
+        else:
+            prediction = teach(self.session, call, Computed(), predict)
+        self.session.commit()
+        return prediction
+
+    def _learn(self, call: Call, predict: Predict, reused: frozenset[str]) -> Tensor:
+        """Make one update, and return what the student predicted before it."""
+        training, truth = self._training, Outputs(self._training.adapter)
         with torch.no_grad():
-            session.evaluate(call, Computed(), predict, truth.see)
+            self.session.evaluate(call, Computed(), predict, truth.see)
+
+        def student(gammas: Sequence[Tensor], betas: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+            pairs = zip(gammas, betas, strict=True)
+            adjusted = Adjusted(reused, dict(zip(training.streams, pairs, strict=True)))
+            seen = Outputs(training.adapter)
+            prediction = self.session.evaluate(call, adjusted, predict, seen.see)
+            return prediction, relative_error(seen.streams, truth.streams)
+
         with torch.enable_grad(), writable():
-            made = training.learner.replica(call.sigma)
-            sources = [part for both in made.values() for part in both]
-            leaves = leaves_of(sources)
-            adjustments = dict(zip(made, zip(leaves[::2], leaves[1::2], strict=True), strict=True))
-            prediction = session.evaluate(call, Adjusted(reused, adjustments), predict, student.see)
-            loss = relative_error(student.streams, truth.streams)
-            self._require_sound(loss, call)
-            training.learner.descend(loss, leaves, sources)
-        session.commit()
+            gammas, betas = zip(*training.learner.replica(call.sigma).values(), strict=True)
+            leaves = leaves_of([*gammas, *betas])
+            first, second = leaves[: len(gammas)], leaves[len(gammas) :]
+            prediction, loss = student(first, second)
+            require_sound(loss, call)
+            slopes = training.learner.descend(loss, leaves, [*gammas, *betas])[: len(gammas)]
+        if training.check.is_due:
+            # Along the sign of every gamma's slope, as slopes of either sign would cancel each other.
+            def error(nudge: float) -> Tensor:
+                moved = [gamma + nudge * slope.sign() for gamma, slope in zip(first, slopes, strict=True)]
+                with torch.no_grad():
+                    return student(moved, second)[1]
+
+            training.check.compare(float(sum(slope.abs().sum() for slope in slopes)), error)
         self.losses.append(loss.detach())
         return prediction.detach()
 
-    def _require_sound(self, loss: Tensor, call: Call) -> None:
-        if not bool(loss.isfinite()):
-            raise CacheError(
-                f"The loss of step {call.step} is {float(loss.detach())}. The model gives infinite or undefined numbers at these "
-                "settings: check that it samples well without training, or lower 'learning_rate'."
-            )
+
+Streams = Mapping[tuple[Lane, str], Tensor]
 
 
-def relative_error(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
-    """Return the mean over streams of |student - teacher|^2 / |teacher|^2, () float32; both by name of the stream."""
+def relative_error(student: Streams, teacher: Streams) -> Tensor:
+    """Return the mean over streams and pictures of |student - teacher|^2 / |teacher|^2, () float32.
+
+    Every picture counts the same, however many of them and of the guidance's branches one pass or one process carries.
+
+    Args:
+        student: (B, ...) of every lane and stream.
+        teacher: The same of the plain network.
+    """
     errors = [
-        (ours.float() - teacher[name].float()).square().sum()
-        / teacher[name].float().square().sum().clamp(min=1e-20)
-        for name, ours in student.items()
+        (ours.float() - teacher[key].float()).flatten(1).square().sum(dim=1)
+        / teacher[key].float().flatten(1).square().sum(dim=1).clamp(min=1e-20)
+        for key, ours in student.items()
     ]
     return torch.stack(errors).mean()
 
@@ -272,6 +266,13 @@ def _usable(own: ScaleShiftConfig, lesson: Lesson) -> Artefact:
             f"The profile {own.profile} is for {own.profile.sampling}, the training for {lesson.num_steps} steps. Calibrate "
             "at the settings that you train with."
         )
+    levels = zip(own.profile.sampling.sigmas, lesson.trajectory.run.sigmas, strict=False)
+    for step, (theirs, ours) in enumerate(levels):
+        if not math.isclose(theirs, ours, rel_tol=SAME, abs_tol=SAME):
+            raise ConfigError(
+                f"The profile {own.profile} is for {own.profile.sampling}, with the noise level {theirs:.4g} in step {step}, where the "
+                f"training has {ours:.4g}. Calibrate with the model, the scheduler and the size that you train with."
+            )
     return own.profile
 
 

@@ -25,8 +25,8 @@ from ..store import FeatureStore
 from ..types import Call, Feature, Indicator, Lane, Level, Site
 from .gradients import by_block
 
-See = Callable[[Block, Any], None]
-"""Is shown what every block returns."""
+See = Callable[[Sequence[Lane], Block, Any], None]
+"""Is shown what every block returns for the lanes of a pass."""
 
 
 class Treatment(Protocol):
@@ -110,7 +110,9 @@ class TrainingSession:
         opened = TrainingPass(self, adapter, tuple(lanes), self._treatment)
         if self._see is not None and isinstance(adapter, BlockAdapter):
             # Outermost, so that a block that is a checkpoint shows what it returns and not what it runs on.
-            shown = [watched(block.module, partial(self._see, block)) for block in adapter.blocks]
+            shown = [
+                watched(block.module, partial(self._see, opened.lanes, block)) for block in adapter.blocks
+            ]
             opened.patches += tuple(shown)
         yield opened
 
@@ -155,25 +157,25 @@ class TrainingPass:
         self, session: TrainingSession, adapter: Adapter, lanes: tuple[Lane, ...], treatment: Treatment
     ) -> None:
         """Bind a treatment to the lanes that this pass carries."""
-        self._session, self._lanes, self._treatment = session, lanes, treatment
+        self._session, self.lanes, self._treatment = session, lanes, treatment
         self.patches: tuple[ForwardPatch, ...] = tuple(
             by_block(adapter, adapter.patches(session.level, self), recompute=session.recompute)
         )
 
     def is_reused(self, *sites: Site) -> bool:
         """Return whether all `sites` are left out."""
-        return all(self._treatment.is_reused(site) and self._session.has(self._lanes, site) for site in sites)
+        return all(self._treatment.is_reused(site) and self._session.has(self.lanes, site) for site in sites)
 
     def recall(self, site: Site) -> Feature:
         """Return what takes the site's place."""
-        return self._treatment.stand_in(site, self._session.kept(self._lanes, site))
+        return self._treatment.stand_in(site, self._session.kept(self.lanes, site))
 
     def settle(self, site: Site, feature: Feature) -> Feature:
         """Return what becomes of a computed feature, and set a copy of it aside."""
-        kept = self._session.kept(self._lanes, site) if self._session.has(self._lanes, site) else None
+        kept = self._session.kept(self.lanes, site) if self._session.has(self.lanes, site) else None
         settled = self._treatment.settle(site, feature, kept)
-        parts = zip(*(stream.chunk(len(self._lanes)) for stream in settled), strict=True)
-        for lane, part in zip(self._lanes, parts, strict=True):
+        parts = zip(*(stream.chunk(len(self.lanes)) for stream in settled), strict=True)
+        for lane, part in zip(self.lanes, parts, strict=True):
             self._session.stage(lane, site, part)
         return settled
 

@@ -21,6 +21,7 @@ from ..artefact import Artefact, Sampling, Scalar
 from ..chart import Chart, Graph, Series
 from ..errors import CacheError
 from ..fingerprint import fingerprint
+from .learner import from_first
 from .method import Outcome, Training
 
 VERSION = 1
@@ -36,6 +37,7 @@ class Progress:
         loss: Mean loss of the iteration, without the penalty.
         seconds: What the iteration took.
         figures: What the training shows besides.
+        seconds_left: What the rest is expected to take; None in what was read from a file.
     """
 
     iteration: int
@@ -43,13 +45,16 @@ class Progress:
     loss: float
     seconds: float
     figures: Mapping[str, float]
+    seconds_left: float | None = None
 
     def __str__(self) -> str:
         """Return one line for people."""
         shown = [f"iteration {self.iteration} of {self.total}", f"loss {self.loss:.3g}"]
         if "refresh_ratio" in self.figures:
             shown.append(f"computes {self.figures['refresh_ratio']:.1%}")
-        return f"{', '.join(shown)}, about {self.seconds * (self.total - self.iteration):.0f} s left"
+        if self.seconds_left is not None:
+            shown.append(f"about {self.seconds_left:.0f} s left")
+        return ", ".join(shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,29 @@ class Saving:
     path: Path | None = None
     every: int = 50
     writes: bool = True
+
+
+@dataclass
+class Clock:
+    """Foresees how long a training still takes, from the work of its iterations and the time that it took until now.
+
+    Attributes:
+        done: Work that is done.
+        due: Work of the rest.
+        seconds: Time that what is done took.
+    """
+
+    done: float
+    due: float
+    seconds: float
+
+    def advance(self, work: float, seconds: float) -> None:
+        """Note that an iteration is done."""
+        self.done, self.due, self.seconds = self.done + work, self.due - work, self.seconds + seconds
+
+    def seconds_left(self, part: float = 0.0, seconds: float = 0.0) -> float:
+        """Return the time that the rest will take, where `part` of the running iteration's work took `seconds`."""
+        return (self.seconds + seconds) / (self.done + part) * max(self.due - part, 0.0)
 
 
 @dataclass
@@ -85,19 +113,25 @@ class Trainer:
     saving: Saving = field(default_factory=Saving)
     history: list[Progress] = field(default_factory=list)
 
-    def run(self, on_progress: Callable[[Progress], None]) -> None:
-        """Train to the end, from the saved state where there is one; `on_progress` is called after every iteration.
+    def run(
+        self, on_progress: Callable[[Progress], None], on_part: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """Train to the end, from the saved state where there is one.
 
         However this ends, an interrupt included, what stood at the end of the last iteration is saved.
+
+        Args:
+            on_progress: Called after every iteration.
+            on_part: Called within a long iteration, with a line for people.
 
         Raises:
             CacheError: If what was saved belongs to another training, or the training fails.
         """
         self._resume()
-        standing = self._state()
+        standing, clock = self._state(), self._clock()
         try:
             while len(self.history) < self.iterations:
-                self.history.append(self._iterate())
+                self.history.append(self._iterate(clock, on_part))
                 standing = self._state()
                 on_progress(self.history[-1])
                 if len(self.history) % self.saving.every == 0:
@@ -131,15 +165,29 @@ class Trainer:
         if self.saving.writes and self.saving.path is not None:
             self.saving.path.unlink(missing_ok=True)
 
-    def _iterate(self) -> Progress:
-        started = time.perf_counter()
-        loss = self.training.iterate(len(self.history))
+    def _clock(self) -> Clock:
+        work = [self.training.work(number) for number in range(self.iterations)]
+        done = len(self.history)
+        return Clock(sum(work[:done]), sum(work[done:]), sum(p.seconds for p in self.history))
+
+    def _iterate(self, clock: Clock, on_part: Callable[[str], None]) -> Progress:
+        number, started = len(self.history) + 1, time.perf_counter()
+
+        def tell(part: float, doing: str) -> None:
+            left = clock.seconds_left(part, time.perf_counter() - started)
+            on_part(f"iteration {number} of {self.iterations}, {doing}, about {left:.0f} s left")
+
+        self.training.tell = tell
+        loss = self.training.iterate(number - 1)
+        seconds = time.perf_counter() - started
+        clock.advance(self.training.work(number - 1), seconds)
         return Progress(
-            iteration=len(self.history) + 1,
+            iteration=number,
             total=self.iterations,
             loss=loss,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
             figures=dict(self.training.figures()),
+            seconds_left=clock.seconds_left(),
         )
 
     def _state(self) -> dict[str, Any]:
@@ -163,10 +211,11 @@ class Trainer:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _resume(self) -> None:
+    def _saved(self) -> dict[str, Any] | None:
+        """Return the saved state, if there is one, and it is of this training."""
         path = self.saving.path
         if path is None or not path.is_file():
-            return
+            return None
         state = _read(path)
         found, ours = json.loads(state["identity"]), json.loads(json.dumps(dict(self.identity)))
         if found != ours:
@@ -178,6 +227,13 @@ class Trainer:
                 f"The saved training '{path.name}' is another one ({listed}). Go on with its own settings, give this one "
                 "another name, or remove the file."
             )
+        return state
+
+    def _resume(self) -> None:
+        """Take up the saved state, which the first process reads for all: the others may be on other machines."""
+        state = from_first(self._saved)
+        if state is None:
+            return
         self.training.restore(state["training"])
         self.history = [
             Progress(

@@ -66,11 +66,12 @@ class Draws:
     """Which prompts and which noise: a function of the seed alone, so that a resumed training goes on as it would have.
 
     Every process has pictures of its own; together they are those that one process with a batch as large would draw.
+    All pictures of a sampling share a prompt, in every process: one conditioning serves a batch.
 
     Attributes:
         seed: Seed of the training.
         batch: Pictures per sampling and process.
-        num_prompts: Number of prompts, taken in turn.
+        num_prompts: Number of prompts, of which each iteration takes the next.
         rank: Number of this process.
         world: Number of processes.
     """
@@ -85,4 +86,4 @@ class Draws:
         """Return the prompt and the seeds of sampling `part` of an iteration."""
         turn = iteration * self.world + self.rank
         first = self.seed + (part << 32) + turn * self.batch
-        return turn % self.num_prompts, tuple(range(first, first + self.batch))
+        return iteration % self.num_prompts, tuple(range(first, first + self.batch))

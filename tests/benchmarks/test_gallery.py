@@ -95,7 +95,7 @@ def test_the_note_asks_the_question_and_says_where_every_file_goes(name: str) ->
 def test_a_file_that_does_not_ship_says_for_what_and_a_calibration_makes_it(name: str, root: Path) -> None:
     nodes = workflows()[name]["nodes"]
     shipped = {path.name for path in (root / "cache_core" / "artefacts").glob("*.safetensors")}
-    made = [node["widgets_values"][-1] for node in nodes if node["type"] in MAKERS]
+    made = [_widgets(node)["file_name"] for node in nodes if node["type"] in MAKERS]
     for node in nodes:
         if node["type"] not in CACHES:
             continue
@@ -103,17 +103,42 @@ def test_a_file_that_does_not_ship_says_for_what_and_a_calibration_makes_it(name
         if file is None or file in shipped:
             continue
         assert asked()[name].family.made_for in node["widgets_values"][-1]
-        assert made == ([] if node["type"] == "L2CRouterLoader" else [file])
+        assert made == [file]
 
 
 def test_a_calibration_samples_as_the_sampler_does(workflow: dict[str, Any]) -> None:
-    shared = ("steps", "cfg", "sampler_name", "scheduler", "denoise")
+    shared = {"steps": 20, "cfg": 1.0, "sampler_name": "", "scheduler": "", "denoise": 1.0}
     settings = [
-        tuple(_widgets(node)[name] for name in shared)
+        tuple(_widgets(node).get(name, default) for name, default in shared.items())
         for node in workflow["nodes"]
         if node["type"] in {"KSampler", *MAKERS}
     ]
     assert len(set(settings)) == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "method", "ratio"),
+    [
+        ("what_may_every_second_step_reuse", "learning_to_cache", 0.78),
+        ("what_may_every_step_reuse", "harmonica", 0.6),
+    ],
+)
+def test_a_router_is_trained_in_a_muted_frame_and_the_note_says_that_it_takes_long(
+    question: str, method: str, ratio: float
+) -> None:
+    for family in FAMILIES:
+        nodes = workflows()[f"{family}_{question}.json"]["nodes"]
+        (trainer,) = (node for node in nodes if node["type"] == "CacheRouterTrainer")
+        (text,) = (node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote")
+        widgets = _widgets(trainer)
+        assert trainer["mode"] == 2 and (widgets["method"], widgets["method.refresh_ratio"]) == (
+            method,
+            ratio,
+        )
+        assert (
+            "**It is a training, no calibration:**" in text
+            and f"{widgets['iterations']} *iterations*" in text
+        )
 
 
 def _widgets(node: dict[str, Any]) -> dict[str, Any]:
@@ -127,4 +152,7 @@ def test_the_readme_lists_them_with_what_they_need(root: Path) -> None:
     shipped = [path.name for path in (root / "cache_core" / "artefacts").glob("*.safetensors")]
     rows = table(asked(), shipped)
     assert replaced(page, rows) == page
-    assert rows.count("| a trained router |") == 6 and rows.count("| a file that ships |") == 1
+    assert (
+        rows.count("| a router, which it trains itself, first, once |") == 6
+        and rows.count("| a file that ships |") == 1
+    )

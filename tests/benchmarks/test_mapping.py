@@ -15,6 +15,7 @@ EXAMPLES = [
     "sd3_which_steps_can_be_skipped",
     "pixart_can_a_cache_correct_itself",
     "flux_what_does_correction_repair",
+    "sd3_what_may_every_step_reuse",
 ]
 """Each loader and each node that names a file."""
 
@@ -50,7 +51,9 @@ def test_every_change_is_named_and_nothing_else_changes(workflow: dict[str, Any]
         "KSampler",
         "FeatureCacheCalibrate",
         "CacheScheduleSearch",
+        "CacheRouterTrainer",
         "TeaCacheThreshold",
+        "L2CRouterLoader",
         "ErrorOptimizer",
     }
 

@@ -8,14 +8,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("skimage", reason="scikit-image is not installed")
 
 from metrics.study.store import read_record, record_path, write_record
 from quality.arithmetic import block_caching_ratio, fora_ratio, mask_ratio, router_ratio, threshold_ratio
 from quality.calibration import FIRST_SEED, parts, threshold_for
-from quality.cells import DATA, FEWER_STEPS, UNCACHED, Cell, cells, data, groups, needs_file
+from quality.cells import DATA, FEWER_STEPS, UNCACHED, Cell, data, needs_file
+from quality.code import key_of, parts_of
 from quality.distances import distances
+from quality.kit import Kit, straight_steps
+from quality.methods import cells, groups
 from quality.results import matches, rival, rows, steps_as_long
 from quality.timing import beside, timing_path
 from quality.work import HEADLINE_BATCH, open_jobs, take_over
@@ -110,6 +114,34 @@ def test_choosing_a_correction_keeps_the_bare_cache_and_fewer_steps() -> None:
     found = {cell.name for cell in chosen}
     assert {cell.against for cell in chosen if cell.against} <= found
     assert {cell.group for cell in chosen} == {UNCACHED, FEWER_STEPS, "fora", "error_optimized"}
+
+
+def test_goc_is_measured_without_the_steps_at_which_features_turn_back() -> None:
+    chosen = [cell for cell in cells() if cell.correction_tuned[0]]
+    assert [cell.against for cell in chosen] == [f"fora_{reuse}_percent" for reuse in (25, 50, 75)]
+    assert all(parts_of(cell) == ["prior"] and not cell.is_headline for cell in chosen)
+    assert len({cell.definition for cell in cells()}) == len(cells())
+
+
+def test_goc_gets_the_steps_that_the_prior_does_not_name() -> None:
+    import published
+
+    import cache_core
+
+    sites = published.pixart_sites(1)
+    there, back = torch.ones(1, 4), -torch.ones(1, 4)
+    prior = cache_core.Artefact(
+        kind=cache_core.Kind.PRIOR,
+        method="error_optimized",
+        architecture=published.architecture("pixart", sites),
+        sampling=cache_core.Sampling(num_steps=5),
+        tensors={f"prior.{sites[0]}.0.0": torch.stack([0 * there, there, there, back, back])},
+    )
+    steps = straight_steps(cache_core, prior)
+    assert steps == "0, 1, 2, 4"
+    cell = next(cell for cell in cells() if cell.correction_tuned[0])
+    policy = Kit(SimpleNamespace(core=cache_core), {}, {"straight_steps": steps}).policy(cell)
+    assert policy.config.steps == steps
 
 
 def test_calibration_and_measurement_share_no_seed_and_no_caption() -> None:
@@ -216,7 +248,7 @@ def fill(folder: Path, chosen: tuple[Cell, ...], scores: dict[str, float]) -> No
     for cell in chosen:
         share = cell.steps / 20 * cell.share
         write_record(
-            record_path(folder, cell.name, seeds),
+            record_path(folder, key_of(cell), seeds),
             {
                 "refresh": np.full(NUM_SEEDS, share),
                 "cost": np.full(NUM_SEEDS, share),
@@ -227,7 +259,8 @@ def fill(folder: Path, chosen: tuple[Cell, ...], scores: dict[str, float]) -> No
             },
         )
     timed = {
-        cell.name: np.array([cell.steps / 20 * cell.share, cell.steps / 20 * cell.share]) for cell in chosen
+        key_of(cell): np.array([cell.steps / 20 * cell.share, cell.steps / 20 * cell.share])
+        for cell in chosen
     }
     write_record(timing_path(folder, "wall", 0), timed)
 
@@ -273,7 +306,7 @@ def test_a_correction_that_restores_the_uncached_pictures_takes_the_whole_distan
             part = slice(start, start + HEADLINE_BATCH)
             seeds = range(start, start + HEADLINE_BATCH)
             summary = features[part] + drift[part]
-            write_record(record_path(tmp_path, f"summary_{cell.name}", seeds), {"summary": summary})
+            write_record(record_path(tmp_path, f"summary_{key_of(cell)}", seeds), {"summary": summary})
     found = {one.name: one for one in distances(tmp_path, chosen, 64)}
     corrected = found["fora_50_percent_error_optimized"]
     assert corrected.change_to_uncached is not None and corrected.bare is not None

@@ -16,7 +16,8 @@ pytest.importorskip("skimage", reason="scikit-image is not installed")
 from metrics.study.cells import Cell as Setting
 from metrics.study.store import write_record
 from quality.cells import needs_file
-from quality.fronts.code import code_of, sources
+from quality.code import sources
+from quality.fronts.code import code_of
 from quality.fronts.contenders import fronts
 from quality.fronts.counting import Count, blocks_of
 from quality.fronts.drawing import PictureNoise

@@ -1,11 +1,23 @@
-"""The zoo's hand-made routers cost exactly what they say, and are spread evenly."""
+"""The zoo's routers that nothing was learned for cost exactly what they say."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from published import architecture, flux_sites
-from zoo.routers import ROUTERS, ShareError, computed, free_steps, full_steps, mask, refresh_ratio, router
+from zoo.routers import (
+    ROUTERS,
+    ShareError,
+    computed,
+    free_steps,
+    full_steps,
+    mask,
+    num_reused,
+    random_router,
+    refresh_ratio,
+    reversed_router,
+    router,
+)
 
 import cache_core
 
@@ -59,3 +71,58 @@ def test_masks_and_lists_of_full_steps_are_masks() -> None:
     assert listed.kind is mask(cache_core, _network(), SAMPLING, 0.5).kind is cache_core.Kind.MASK
     assert torch.equal(listed.tensors["compute"].all(dim=1).nonzero().flatten(), torch.tensor([0, 3, 19]))
     assert refresh_ratio(listed.tensors["compute"]) == pytest.approx(3 / 20)
+
+
+# --- what a trained router is compared with ----------------------------------------------------------------------
+
+
+def _trained(method: str, threshold: float = 0.1) -> cache_core.Artefact:
+    """A router whose scores are noise, as training leaves them, at a threshold that may have been moved."""
+    scores = torch.randn(20, len(SITES), generator=torch.Generator().manual_seed(3))
+    return cache_core.Artefact(
+        kind=cache_core.Kind.ROUTER,
+        method=method,
+        architecture=_network(),
+        sampling=SAMPLING,
+        tensors={"score": scores},
+        threshold=threshold,
+    )
+
+
+def _reused(made: cache_core.Artefact) -> torch.Tensor:
+    """Which evaluations the policy that follows a router reuses: (T, S)."""
+    kind = cache_core.POLICIES[made.method]
+    policy = kind(kind.config_type(router=made, threshold=made.threshold))
+    run = cache_core.Run(sigmas=tuple(1 - i / 20 for i in range(21)), call_steps=tuple(range(20)))
+    calls = [cache_core.Call(index=i, step=i, sigma=run.sigmas[i], run=run) for i in range(20)]
+    plans = [policy.plan(call, cache_core.Evidence(sites=SITES)) for call in calls]
+    return torch.tensor([[plan[site] is cache_core.Action.REUSE for site in SITES] for plan in plans])
+
+
+@pytest.mark.parametrize("threshold", [0.4, 0.997])
+@pytest.mark.parametrize("method", ROUTERS)
+def test_a_random_router_reuses_as_much_as_the_trained_one_where_its_method_may(
+    method: str, threshold: float
+) -> None:
+    trained = _trained(method, threshold)
+    found = _reused(random_router(trained, 0))
+    assert int(found.sum()) == num_reused(trained) == int(_reused(trained).sum()) > 0
+    full = sorted(set(range(20)) - set(free_steps(method, 20)))
+    assert not bool(found[full].any())
+
+
+def test_random_routers_differ_by_seed_and_repeat_by_seed() -> None:
+    trained = _trained("harmonica", 0.5)
+    drawn = [_reused(random_router(trained, seed)) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize("method", ROUTERS)
+def test_a_reversed_router_decides_in_the_reverse_order_of_steps(method: str) -> None:
+    trained = _trained(method, 0.5)
+    forth, back = _reused(trained), _reused(reversed_router(trained))
+    free = free_steps(method, 20)
+    assert torch.equal(back[free], forth[free].flip(0))
+    assert int(back.sum()) == int(forth.sum())
+    assert not torch.equal(back, forth)

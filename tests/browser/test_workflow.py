@@ -131,6 +131,51 @@ def test_the_name_of_a_file_that_is_missing_is_kept(page: Any, root: Path, name:
     assert _nodes(saved) == _nodes(shipped)
 
 
+CHOOSE = """([type, file]) => {
+    const node = window.app.graph.nodes.find(n => n.type === type);
+    const widget = node.widgets.find(w => w.name === 'artefact');
+    widget.value = file;
+    widget.callback(file, window.app.canvas, node);
+    return node.widgets.find(w => w.name === 'made_for').value;
+}"""
+LISTS = [f"flux_dev_50_steps_{count}_full.safetensors" for count in (21, 13)]
+ROUTERS = "flux_what_may_every_step_reuse"
+
+
+def _loader(page: Any, root: Path, made_for: str) -> None:
+    """Open a workflow with a Router Loader, whose `made_for` reads so."""
+    graph = json.loads((root / "workflows" / f"{ROUTERS}.json").read_text(encoding="utf-8"))
+    [node] = [node for node in graph["nodes"] if node["type"] == "L2CRouterLoader"]
+    node["widgets_values"][-1] = made_for
+    page.evaluate("(graph) => window.app.loadGraphData(graph)", graph)
+    page.wait_for_timeout(1500)
+
+
+def test_choosing_a_file_tells_what_it_was_made_for(page: Any, root: Path) -> None:
+    _loader(page, root, "")
+    for file in LISTS:
+        told = page.evaluate(CHOOSE, ["L2CRouterLoader", file])
+        assert told == "flux (19 double blocks and 38 single blocks), 50 steps, euler, 1024 x 1024"
+    assert page.evaluate(CHOOSE, ["L2CRouterLoader", "published.pt"]) == ""
+
+
+def test_own_words_about_a_file_stay(page: Any, root: Path) -> None:
+    _loader(page, root, "my own words")
+    assert page.evaluate(CHOOSE, ["L2CRouterLoader", LISTS[0]]) == "my own words"
+
+
+def test_a_saved_workflow_carries_what_was_told_of_the_file(page: Any, root: Path) -> None:
+    """Opened elsewhere, where another file is chosen, it follows that one: it is nobody's own words."""
+    _loader(page, root, "")
+    told = page.evaluate(CHOOSE, ["L2CRouterLoader", LISTS[0]])
+    saved = page.evaluate("() => window.app.graph.serialize()")
+    [node] = [node for node in saved["nodes"] if node["type"] == "L2CRouterLoader"]
+    assert node["widgets_values"][0] == LISTS[0] and node["widgets_values"][-1] == told != ""
+    page.evaluate("(graph) => window.app.loadGraphData(graph)", saved)
+    page.wait_for_timeout(1500)
+    assert page.evaluate(CHOOSE, ["L2CRouterLoader", "none"]) == ""
+
+
 def test_side_by_side_opens_with_every_node_and_none_over_another(
     page: Any, root: Path, tmp_path: Path
 ) -> None:

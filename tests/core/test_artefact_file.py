@@ -18,6 +18,7 @@ from cache_core import (
     Sampling,
     artefact_file,
     read_artefact,
+    read_purpose,
     unused_path,
     write_artefact,
 )
@@ -45,6 +46,15 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "router.safetensors"
     write_artefact(_whole(), path)
     return path
+
+
+def test_its_purpose_is_read_without_its_tensors(tmp_path: Path) -> None:
+    write_artefact(_whole(), tmp_path / "a.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"x")
+    told = read_purpose(tmp_path / "a.safetensors")
+    assert told == "flux (2 double blocks and 1 single blocks), 2 steps, euler, simple, cfg 4.5, 64 x 32"
+    assert told in read_artefact(tmp_path / "a.safetensors").describe()
+    assert read_purpose(tmp_path / "broken.safetensors") == ""
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cache_core import Call, Run, Snapshot
+from cache_core import Call, Run, Snapshot, Target
 from cache_core.forecasting import REACH, ForecastConfig, forecast
 from cache_core.ops.forecasts import UNTESTED, newton_forecast, persistence
+from cache_core.types import MODEL_SITE
 
 NODES = (1.0, 0.7, 0.6, 0.2)
 
@@ -76,6 +77,10 @@ def _call(sigma: float, cfg: float | None = 1.0) -> Call:
     return Call(index=9, step=9, sigma=sigma, run=Run(sigmas=(1.0, 0.0), cfg=cfg))
 
 
+def _target(sigma: float, cfg: float | None = 1.0, role: int = 0) -> Target:
+    return Target(call=_call(sigma, cfg), site=MODEL_SITE, stream=0, role=role)
+
+
 def _snapshots(*sigmas: float) -> tuple[Snapshot, ...]:
     run = Run(sigmas=(1.0, 0.0))
     return tuple(
@@ -86,7 +91,7 @@ def _snapshots(*sigmas: float) -> tuple[Snapshot, ...]:
 
 def test_of_calls_at_one_noise_level_the_newest_counts() -> None:
     """As of Heun's second call and the next step's first."""
-    found = forecast(_snapshots(1.0, 0.5, 0.5), _call(0.0), ForecastConfig(order=1))
+    found = forecast(_snapshots(1.0, 0.5, 0.5), _target(0.0), ForecastConfig(order=1))
     assert found.item() == pytest.approx(7.0 + UNTESTED * (7.0 - 10.0))
 
 
@@ -101,39 +106,58 @@ def test_memory_is_what_order_and_trust_need(order: int, trust: str, memory: int
 def test_snapshots_beyond_the_memory_are_left_alone() -> None:
     settings = ForecastConfig(order=1, trust="full")
     assert torch.equal(
-        forecast(_snapshots(1.0, 0.6, 0.5), _call(0.2), settings),
-        forecast(_snapshots(9.0, 0.6, 0.5), _call(0.2), settings),
+        forecast(_snapshots(1.0, 0.6, 0.5), _target(0.2), settings),
+        forecast(_snapshots(9.0, 0.6, 0.5), _target(0.2), settings),
     )
 
 
-def _between(cfg: float | None, *sigmas: float, order: int = 2) -> tuple[int, float | None]:
+def _between(cfg: float | None, *sigmas: float, order: int = 2, role: int = 0) -> tuple[int, float | None]:
     """Return what is resolved at the last of `sigmas` from calls at the others."""
-    *known, call = (_call(sigma, cfg) for sigma in sigmas)
-    return ForecastConfig(order=order).resolved(call, known)
+    known = [_call(sigma, cfg) for sigma in sigmas[:-1]]
+    return ForecastConfig(order=order).resolved(_target(sigmas[-1], cfg, role), known)
+
+
+def _trust(cfg: float | None, span: float, role: int = 0) -> float:
+    """Return the trust of a line over a span of noise, as a schedule of shift 1 counts it."""
+    end, middle, start = (2 * u / (1 + u) for u in (0.6 - span, 0.6 - span / 2, 0.6))
+    _, trust = _between(cfg, start, middle, end, role=role)
+    assert trust is not None
+    return trust
 
 
 def test_auto_measures_without_guidance() -> None:
     assert _between(1.0, 0.9, 0.8, 0.7) == (2, None)
 
 
-@pytest.mark.parametrize("cfg", [4.0, None])
+@pytest.mark.parametrize("cfg", [4.0, None, -2.0])
 def test_auto_trusts_a_line_with_guidance_the_less_the_more_noise_it_spans(cfg: float | None) -> None:
-    order, near = _between(cfg, 0.9, 0.8, 0.78, 0.75)
-    _, far = _between(cfg, 0.9, 0.8, 0.7, 0.65)
-    assert order == 1
-    assert near is not None
-    assert far is not None
-    assert 0.0 < far < near < 1.0
+    assert _between(cfg, 0.9, 0.8, 0.78, 0.75)[0] == 1
+    assert 0.0 < _trust(cfg, 0.2) < _trust(cfg, 0.1) < 1.0
+    assert _trust(cfg, 0.4) == 0.0
 
 
-def test_auto_trusts_no_line_with_guidance_that_spans_too_much_noise() -> None:
-    assert _between(4.0, 0.9, 0.7, 0.4) == (1, 0.0)
+@pytest.mark.parametrize("cfg", [1.5, 2.0, 4.0, 7.0])
+def test_the_reach_of_a_line_is_the_shorter_the_stronger_the_guidance(cfg: float) -> None:
+    reach = REACH / (cfg - 1)
+    assert _trust(cfg, min(reach / 2, 0.5)) == pytest.approx(1 - min(reach / 2, 0.5) / reach)
 
 
-def test_half_of_the_reach_is_trusted_by_half() -> None:
-    start, end = (2 * u / (1 + u) for u in (0.6, 0.6 - REACH / 2))
-    _, trust = _between(4.0, start, 0.5 * (start + end), end)
-    assert trust == pytest.approx(0.5)
+@pytest.mark.parametrize("cfg", [2.0, 4.0, 0.0, -2.0])
+@pytest.mark.parametrize("span", [0.02, 0.05])
+def test_the_unguided_prediction_is_trusted_fully_where_both_are_mixed(cfg: float, span: float) -> None:
+    """N + s (P - N) of lines P and N, each held back by its own trust: nothing of N, and a part of P - N."""
+    positive, negative = _trust(cfg, span), _trust(cfg, span, role=1)
+    assert cfg * positive + (1 - cfg) * negative == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("cfg", [1.2, 4.0, -0.5, -3.0])
+@pytest.mark.parametrize("span", [0.0, 0.1, 0.25, 0.5])
+def test_no_trust_leaves_0_to_1(cfg: float, span: float) -> None:
+    assert all(0.0 <= _trust(cfg, span, role=role) <= 1.0 for role in (0, 1))
+
+
+def test_where_guidance_is_unknown_both_predictions_are_trusted_alike() -> None:
+    assert _trust(None, 0.1) == _trust(None, 0.1, role=1) == pytest.approx(_trust(4.0, 0.1))
 
 
 def test_auto_with_guidance_never_raises_the_order() -> None:
@@ -142,5 +166,5 @@ def test_auto_with_guidance_never_raises_the_order() -> None:
 
 def test_chosen_trust_holds_with_and_without_guidance() -> None:
     settings = ForecastConfig(order=2, trust="full")
-    for call in (_call(0.5, 4.0), _call(0.5, 1.0)):
-        assert settings.resolved(call, [call]) == (2, 1.0)
+    for cfg in (4.0, 1.0):
+        assert settings.resolved(_target(0.5, cfg), [_call(0.5, cfg)]) == (2, 1.0)

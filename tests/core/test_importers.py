@@ -14,6 +14,7 @@ from torch import Tensor
 from cache_core import Artefact, ArtefactError, Kind, Site
 from cache_core.importers import import_published
 from cache_core.importers.routers import ALWAYS
+from cache_core.mapping import check_run
 
 FLUX, PIXART = published.flux_sites(2, 1), published.pixart_sites(2)
 
@@ -111,6 +112,34 @@ def test_a_router_for_another_network_is_refused(
     with pytest.raises(ArtefactError, match=r"The file 'r.pt' does not fit this MODEL") as caught:
         _read(path, family, sites)
     assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "family", "sites"),
+    [
+        ("stable-diffusion-3", "sd3", PIXART),
+        ("SD-3.5-large", "sd3", PIXART),
+        ("stabilityai/stable-diffusion-3.5-medium", "sd3", PIXART),
+        ("PixArt_alpha", "pixart", PIXART),
+        ("Pix-Art Sigma", "pixart", PIXART),
+        ("black-forest-labs/FLUX.1-dev", "flux", FLUX),
+    ],
+)
+def test_a_model_is_known_by_its_usual_names(
+    tmp_path: Path, model: str, family: str, sites: tuple[Site, ...]
+) -> None:
+    path = published.save_routers(tmp_path / "r.pt", _rows(4, 6), {"model": model})
+    router = _read(path, family, sites)
+    assert router.made["model"] == model and check_run(router, published.even_run(4)) == ()
+
+
+def test_a_router_of_no_named_model_comes_with_a_warning(tmp_path: Path) -> None:
+    """DiT-XL's 56 scores come out even on PixArt's 28 blocks."""
+    router = _read(
+        published.save_routers(tmp_path / "r.pt", _rows(4, 56)), "pixart", published.pixart_sites(28)
+    )
+    [told] = check_run(router, published.even_run(4))
+    assert told.startswith("'r.pt' does not say for which model it was made")
 
 
 def test_a_uvit_router_is_refused_by_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from cache_core.searching.outcome import Rival, artefact_of, charts, table, told
 from cache_core.searching.record import coordinates, make_record, picture_errors, relative_errors, typical
 from cache_core.searching.search import FROM_TABLE, Search, Try
 from cache_core.searching.table import GapTable
+from cache_core.types import MODEL_SITE
 
 SIGMAS = (1.0, 0.95, 0.85, 0.7, 0.6, 0.4, 0.3, 0.1, 0.0)
 NUM_STEPS = 8
@@ -62,11 +64,11 @@ def test_calls_of_a_list_are_counted_over_all_calls() -> None:
 
 
 def _trajectories(num_pictures: int = 2, width: int = 40) -> tuple[Run, Tensor, Tensor]:
-    """Return a run, smooth outputs (T, P, width) and final latents (P, width)."""
+    """Return a guided run, smooth outputs (R, T, P, width) of both prompts and final latents (P, width)."""
     generator = torch.Generator().manual_seed(3)
     run = Run(sigmas=SIGMAS, sampler="toy", call_steps=tuple(range(NUM_STEPS)), cfg=4.0)
-    parts = torch.randn(3, num_pictures, width, generator=generator)
-    outputs = torch.stack([parts[0] + s * parts[1] + math.exp(-6 * s) * parts[2] for s in SIGMAS[:-1]])
+    parts = torch.randn(3, 2, num_pictures, width, generator=generator)
+    outputs = torch.stack([parts[0] + s * parts[1] + math.exp(-6 * s) * parts[2] for s in SIGMAS[:-1]], dim=1)
     return run, outputs, torch.randn(num_pictures, width, generator=generator)
 
 
@@ -83,7 +85,7 @@ def test_coordinates_keep_every_inner_product() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [HALF, ForecastConfig(order=2, trust="measured"), ForecastConfig(order=0)]
+    "settings", [HALF, ForecastConfig(order=2, trust="measured"), ForecastConfig(order=0), ForecastConfig()]
 )
 def test_cost_of_a_gap_is_what_euler_would_be_off_by(settings: ForecastConfig) -> None:
     """Forecast at full width, along the trajectories themselves, with the policy of the method."""
@@ -94,11 +96,12 @@ def test_cost_of_a_gap_is_what_euler_would_be_off_by(settings: ForecastConfig) -
         POLICIES["step_list"].config_type(order=settings.order, trust=settings.trust)
     )
     calls = [Call(index=k, step=k, sigma=SIGMAS[k], run=run) for k in range(NUM_STEPS)]
-    history = tuple(Snapshot(call=calls[k], value=outputs[k]) for k in (0, 1, 3))
     off = torch.zeros_like(latents)
-    for k in (4, 5, 6):
-        target = Target(call=calls[k], site=None, stream=0)  # type: ignore[arg-type]
-        off += (policy.estimate(history, target) - outputs[k]) * (SIGMAS[k + 1] - SIGMAS[k])
+    for k, (role, share) in itertools.product((4, 5, 6), enumerate((4.0, -3.0))):
+        history = tuple(Snapshot(call=calls[k], value=outputs[role, k]) for k in (0, 1, 3))
+        target = Target(call=calls[k], site=MODEL_SITE, stream=0, role=role)
+        missed = policy.estimate(history, target) - outputs[role, k]
+        off += share * missed * (SIGMAS[k + 1] - SIGMAS[k])
     expected = (off.norm(dim=1) / latents.norm(dim=1)).square()
     torch.testing.assert_close(_table(settings).cost((0, 1, 3), 7), expected, rtol=1e-3, atol=0)
     assert _table(settings).cost((0, 1, 3), 4).tolist() == [0.0, 0.0]
@@ -122,8 +125,9 @@ def test_slope_is_found_again_from_errors_that_follow_it(slope: float) -> None:
 
 def test_record_of_several_samplings_has_all_pictures() -> None:
     run, outputs, latents = _trajectories()
-    record = make_record(run, [outputs, outputs[:, :1]], [latents, latents[:1]])
-    assert record.outputs.shape == (3, NUM_STEPS, NUM_STEPS)
+    record = make_record(run, [outputs, outputs[:, :, :1]], [latents, latents[:1]])
+    assert record.outputs.shape == (3, 2, NUM_STEPS, 2 * NUM_STEPS)
+    assert record.shares == (4.0, -3.0)
     assert record.scales.shape == (3,)
 
 
@@ -132,6 +136,13 @@ def test_latents_that_mean_nothing_are_refused(wrong: float) -> None:
     run, outputs, latents = _trajectories()
     with pytest.raises(CacheError, match="infinite, undefined or zero throughout"):
         make_record(run, [outputs], [torch.full_like(latents, wrong)])
+
+
+def test_without_guidance_there_is_one_role() -> None:
+    run, outputs, latents = _trajectories()
+    record = make_record(replace(run, cfg=1.0), [outputs[:1]], [latents])
+    assert record.outputs.shape == (2, 1, NUM_STEPS, NUM_STEPS)
+    assert record.shares == (1.0,)
 
 
 def test_relative_error_is_per_picture_and_typical_of_decibels() -> None:
@@ -264,5 +275,5 @@ def test_best_list_of_the_table_has_the_lowest_predicted_error_of_all() -> None:
     lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)]
     for slope in (-3.0, 0.0, 3.0):
         assert table.best(4, slope) == min(lists, key=lambda steps: table.predicted(steps, slope))
-    still = GapTable(make_record(run, [outputs[:1].expand_as(outputs)], [latents]), HALF)
+    still = GapTable(make_record(run, [outputs[:, :1].expand_as(outputs)], [latents]), HALF)
     assert still.predicted(still.best(4, 0.0), 0.0) < 1e-5

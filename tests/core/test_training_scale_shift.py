@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import lessons
 import pytest
 import torch
+from lessons import profile
 
 from cache_core import (
     POLICIES,
     Artefact,
     CacheError,
     CacheSession,
-    Kind,
-    Level,
     Sampling,
-    fingerprint,
     scoped_forwards,
 )
+from cache_core.training.adjustment import NUM_FREQUENCIES, embed
 from cache_core.training.method import TRAININGS, Lesson
-from cache_core.training.scale_shift import NUM_FREQUENCIES, embed
 from cache_core.training.trainer import artefact_of
 
 CLS = TRAININGS["scale_shift"]
 
 
-def profile(lesson: Lesson, steps: int = 4) -> Artefact:
-    """Return a profile by which every second step reuses all blocks."""
-    sites = lesson.adapter.sites(Level.BLOCK)
-    change = torch.where((torch.arange(steps) % 2 == 0)[:, None], 9.0, 0.001).expand(steps, len(sites))
-    return Artefact(
-        kind=Kind.PROFILE,
-        method="block_caching",
-        architecture=fingerprint(lesson.adapter, Level.BLOCK),
-        sampling=Sampling(num_steps=steps, sigmas=lesson.trajectory.run.sigmas),
-        tensors={"profile": change.clone()},
-    )
-
-
 def make(lesson: Lesson, **settings: Any) -> Any:
-    """Return a training for that profile."""
-    return CLS(CLS.config_type(profile=profile(lesson), **settings), lesson)
+    """Return a training for a profile by which every second step reuses all blocks."""
+    return CLS(CLS.config_type(**({"profile": profile(lesson)} | settings)), lesson)
 
 
 def picture(lesson: Lesson, policy: Any) -> torch.Tensor:
@@ -110,6 +96,47 @@ def test_a_missing_profile_is_refused() -> None:
 def test_a_profile_for_other_steps_is_refused() -> None:
     with pytest.raises(CacheError, match="for 6 steps"):
         CLS(CLS.config_type(profile=profile(lessons.lesson())), lessons.lesson(steps=6))
+
+
+def test_a_profile_for_other_noise_levels_is_refused() -> None:
+    lesson = lessons.lesson()
+    other = replace(profile(lesson), sampling=Sampling(num_steps=4, sigmas=(1.0, 0.9, 0.6, 0.3, 0.0)))
+    with pytest.raises(CacheError, match=r"noise level 0.9 in step 1, where the training has 0.75"):
+        make(lesson, profile=other)
+
+
+def test_a_profile_of_another_sampler_is_told() -> None:
+    lesson = lessons.lesson()
+    sampling = replace(profile(lesson).sampling, sampler="heun")
+    training = make(lesson, profile=replace(profile(lesson), sampling=sampling))
+    assert "sampler 'heun', this was trained with 'euler'" in training.outcome().text
+    assert "sampler" not in make(lesson).outcome().text
+
+
+def test_guidance_in_one_pass_or_two_teaches_the_same() -> None:
+    one, two = (make(lessons.lesson(passes=passes, batch=2), learning_rate=0.01) for passes in (1, 2))
+    losses = [[training.iterate(number) for number in range(3)] for training in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    ends = [training.outcome().tensors for training in (one, two)]
+    for name in ends[0]:
+        torch.testing.assert_close(ends[0][name], ends[1][name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("reused", [0, 1, 2])
+def test_blocks_before_and_behind_the_reused_one_may_be_checkpoints(reused: int) -> None:
+    lesson = lessons.lesson()
+    lesson.adapter.network.requires_grad_(False)
+    training = make(lesson, profile=profile(lesson, reused=[reused]))
+    training.iterate(0)
+    assert not training.check.is_due
+
+
+def test_a_network_whose_gradient_is_cut_short_is_refused() -> None:
+    lesson = lessons.lesson()
+    for block in lesson.adapter.network.blocks:
+        block.mlp.register_forward_hook(lambda layer, given, made: made * 9.0 - 8.0 * made.detach())
+    with pytest.raises(CacheError, match="gradient is wrong"):
+        make(lesson, profile=profile(lesson, reused=[0])).iterate(0)
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does() -> None:

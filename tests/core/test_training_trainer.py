@@ -14,7 +14,8 @@ import torch
 
 from cache_core import CacheError, Kind, Sampling
 from cache_core.training.method import TRAININGS
-from cache_core.training.trainer import Progress, Saving, Trainer, artefact_of
+from cache_core.training.trainer import Clock, Progress, Saving, Trainer, artefact_of
+from cache_core.training.trajectory import Draws
 
 METHODS = ("learning_to_cache", "harmonica")
 
@@ -138,35 +139,74 @@ def test_the_artefact_tells_how_it_was_made() -> None:
     assert made.made["wanted_refresh_ratio"] == 0.75
 
 
+@pytest.mark.parametrize("iteration", [0, 1, 5])
+def test_processes_draw_together_what_one_draws_alone(iteration: int) -> None:
+    prompt, seeds = Draws(seed=7, batch=4, num_prompts=3).draw(iteration, 1)
+    crew = [Draws(seed=7, batch=2, num_prompts=3, rank=rank, world=2).draw(iteration, 1) for rank in (0, 1)]
+    assert [each for each, _ in crew] == [prompt, prompt]
+    assert crew[0][1] + crew[1][1] == seeds
+
+
+def test_a_training_says_how_long_it_takes_counting_what_costs_more() -> None:
+    clock = Clock(done=0.0, due=30.0, seconds=0.0)
+    # A third of the first iteration, which finds proxies and costs 20 of the 30.
+    assert clock.seconds_left(part=5.0, seconds=10.0) == pytest.approx(50.0)
+    clock.advance(20.0, 40.0)
+    assert clock.seconds_left() == pytest.approx(20.0)
+
+
+def test_harmonica_tells_what_it_does_while_it_finds_its_proxies() -> None:
+    lines: list[str] = []
+    trainer("harmonica", None, iterations=3).run(lambda progress: lines.append(str(progress)), lines.append)
+    # Four steps: three proxies in the first iteration and again in the third.
+    assert ["found what" in line for line in lines] == [True] * 3 + [False] * 2 + [True] * 3 + [False]
+    assert lines[0].startswith("iteration 1 of 3, found what 1 of 3 steps mean for the image, about ")
+    assert all(line.endswith(" s left") for line in lines)
+
+
 CREW = """
 import sys, os
 sys.path[:0] = [{root!r}, {support!r}]
 import torch, torch.distributed as dist
 torch.set_num_threads(1)
 import lessons
-from cache_core.training.method import TRAININGS
+from pathlib import Path
+from cache_core.training.trainer import Saving, Trainer
 rank, world = int(sys.argv[1]), int(sys.argv[2])
 if world > 1:
     dist.init_process_group("gloo", init_method="file://" + sys.argv[3], rank=rank, world_size=world)
-cls = TRAININGS["harmonica"]
-lesson = lessons.lesson(recompute=False, batch=2 // world, rank=rank, world=world)
-training = cls(cls.config_type(proxy_every=2), lesson)
-losses = [training.iterate(number) for number in range(4)]
-torch.save((training.router.scores(), losses), sys.argv[4] + str(rank))
+lesson = lessons.lesson(recompute=False, batch=2 // world, prompts=3, rank=rank, world=world)
+training = lessons.training(sys.argv[5], lesson)
+path = Path(f"{{sys.argv[4]}}{{rank}}")
+trainer = Trainer(training, 4, {{}}, Saving(path=path.with_suffix(".training"), writes=not rank))
+def stop(progress):
+    if progress.iteration == 2:
+        raise KeyboardInterrupt
+try:
+    trainer.run(stop)
+except KeyboardInterrupt:
+    # Only the first process finds the file: each has a folder of its own, as on several machines.
+    training = lessons.training(sys.argv[5], lesson)
+    trainer = Trainer(training, 4, {{}}, trainer.saving)
+    trainer.run(lambda progress: None)
+torch.save((dict(trainer.outcome().tensors), [p.loss for p in trainer.history]), path)
 if world > 1:
     dist.destroy_process_group()
 """
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_same_router_as_one_with_as_large_a_batch(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*METHODS, "scale_shift"])
+def test_two_processes_stopped_and_gone_on_with_train_the_same_as_one_with_as_large_a_batch(
+    root: Path, tmp_path: Path, name: str
+) -> None:
     script = tmp_path / "crew.py"
     script.write_text(CREW.format(root=str(root), support=str(root / "tests" / "support")), encoding="utf-8")
 
-    def run(world: int) -> list[tuple[torch.Tensor, list[float]]]:
+    def run(world: int) -> list[tuple[dict[str, torch.Tensor], list[float]]]:
         out, meeting = str(tmp_path / f"out{world}_"), str(tmp_path / f"meeting{world}")
         crew = [
-            subprocess.Popen([sys.executable, str(script), str(rank), str(world), meeting, out])
+            subprocess.Popen([sys.executable, str(script), str(rank), str(world), meeting, out, name])
             for rank in range(world)
         ]
         assert [process.wait(timeout=500) for process in crew] == [0] * world
@@ -174,6 +214,6 @@ def test_two_processes_train_the_same_router_as_one_with_as_large_a_batch(root: 
 
     ((alone, losses),) = run(1)
     first, second = run(2)
-    assert torch.equal(first[0], second[0])
+    assert all(torch.equal(first[0][part], second[0][part]) for part in alone)
     torch.testing.assert_close(first[0], alone, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(first[1], losses, rtol=1e-3, atol=1e-5)

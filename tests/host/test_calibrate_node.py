@@ -362,6 +362,8 @@ def test_only_files_that_a_method_takes_are_offered(host: real.Host, folder: Pat
     (folder / "broken.safetensors").write_bytes(b"x")
     optional = host.nodes["FeatureCache"].INPUT_TYPES()["optional"]
     assert optional["artefact"][1]["options"] == ["none", name]
+    told = optional["artefact"][1]["made_for"]
+    assert list(told) == [name] and told[name].startswith("flux (")
 
 
 def test_a_changed_file_runs_the_node_again(host: real.Host, folder: Path, flux: Any) -> None:

@@ -147,6 +147,73 @@ def test_a_cached_model_is_refused(
         train(cached(loaded()))
 
 
+def quantised() -> Any:
+    """Return a tiny Flux some of whose weights ComfyUI holds in its own format of 8 bits."""
+    import comfy.quant_ops
+    import comfy.sd
+
+    if not getattr(comfy.quant_ops, "_CK_AVAILABLE", False):
+        pytest.skip("this host has no quantised tensors")
+    network = real.network_of(real.random_flux())
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    for name in [name for name in weights if name.endswith(("mlp.0.weight", "linear1.weight"))]:
+        layer, scale = name.removesuffix("weight"), weights[name].abs().max() / 448
+        weights[name] = (weights[name] / scale).to(torch.float8_e4m3fn)
+        weights[f"{layer}weight_scale"] = scale
+        conf = b'{"format": "float8_e4m3fn"}'
+        weights[f"{layer}comfy_quant"] = torch.tensor(list(conf), dtype=torch.uint8)
+    model = comfy.sd.load_diffusion_model_state_dict(weights)
+    if type(real.network_of(model).single_blocks[0].linear1.weight) is torch.nn.Parameter:
+        pytest.skip("this host does not know the format")
+    return model
+
+
+def test_a_quantised_model_is_refused_before_the_first_call(
+    host: real.Host, train: Callable[..., Any]
+) -> None:
+    with pytest.raises(
+        host.module("cache_core").CacheError, match=r"quantised formats do: its weight .*QuantizedTensor"
+    ):
+        train(loaded(quantised))
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"positive": real.conditioning(5)}, r"\(prompts: 2 \(\w+\) there, 1 \(\w+\) here\)"),
+        ({"positive": [*real.conditioning(1), *real.conditioning(4)]}, r"\(prompts: 2 \("),
+        ({"negative": real.conditioning(5)}, r"\(negative prompt: \w+ there"),
+        ({"model": 1}, r"\(weights: \w+ there"),
+        ({"model": "LoRA"}, r"\(LoRAs: \w+ there"),
+    ],
+)
+def test_a_saved_training_of_another_model_or_prompt_is_refused(
+    host: real.Host, folder: Path, train: Callable[..., Any], changed: dict[str, Any], text: str
+) -> None:
+    core, node = host.module("cache_core"), host.module("nodes.router_training")
+    seen: list[Any] = []
+
+    def saved_only(trainer: Any, *args: Any) -> None:
+        seen.append(trainer)
+        trainer._resume()
+        trainer._save(trainer._state())
+        raise KeyboardInterrupt
+
+    model = changed.get("model")
+    other = loaded(lambda: real.random_flux(seed=model if isinstance(model, int) else 0))
+    if model == "LoRA":
+        other = other.clone()
+        other.add_patches({"diffusion_model.img_in.weight": (torch.ones(128, 64),)}, 0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node.Trainer, "run", saved_only)
+        with pytest.raises(KeyboardInterrupt):
+            train(loaded(), file_name="one")
+        with pytest.raises(KeyboardInterrupt):
+            train(loaded(), file_name="one")
+        with pytest.raises(core.CacheError, match=text):
+            train(other, file_name="one", **{k: v for k, v in changed.items() if k != "model"})
+
+
 def test_too_little_memory_is_refused_with_what_is_needed(
     host: real.Host, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -158,13 +162,89 @@ def test_inputs_that_cannot_be_trained_on_are_refused(
         trajectory(flux, **inputs)
 
 
+def test_a_gpu_gives_what_is_free_and_what_the_host_can_unload(
+    host: real.Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management
+
+    gpu, giga = torch.device("cuda", 0), 2**30
+    loaded_models = [
+        SimpleNamespace(device=gpu, model_loaded_memory=lambda: 4 * giga),
+        SimpleNamespace(device=torch.device("cpu"), model_loaded_memory=lambda: 7 * giga),
+    ]
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: 10 * giga)
+    monkeypatch.setattr(comfy.model_management, "current_loaded_models", loaded_models)
+    model = SimpleNamespace(load_device=gpu, model_size=lambda: 6 * giga)
+    assert host.module("nodes.trajectory").free_bytes(model) == 8 * giga
+
+
+def peak_of(run: Callable[[], Any]) -> int:
+    """Return the most bytes that were allocated at one time while `run` ran."""
+    gc.collect()
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        run()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(itertools.accumulate(changes))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("recompute", [True, False], ids=["recomputed", "kept"])
+@pytest.mark.parametrize("method", ["harmonica", "scale_shift"])
+@pytest.mark.parametrize(("family", "side"), [("flux", 32), ("pixart", 34)])
+def test_a_training_takes_what_was_foreseen(
+    host: real.Host, tmp_path: Path, family: str, side: int, method: str, recompute: bool
+) -> None:
+    core, training = host.module("cache_core"), host.module("nodes.router_training")
+    model = loaded(FAMILIES[family])
+    adapter = host.module("nodes.host").adapter_of(model)
+    settings = host.module("nodes.uncached").KSamplerSettings(
+        steps=2, cfg=1.0, sampler="euler", scheduler="simple"
+    )
+    change = torch.full((2, len(adapter.sites(core.Level.BLOCK))), 9.0)
+    change[1, 1::2] = 0.001
+    profile = core.Artefact(
+        kind=core.Kind.PROFILE,
+        method="block_caching",
+        architecture=core.fingerprint(adapter, core.Level.BLOCK),
+        sampling=core.Sampling(num_steps=2),
+        tensors={"profile": change},
+    )
+    config = core.TRAININGS[method].config_type(**({"profile": profile} if method == "scale_shift" else {}))
+    order = training.Order(
+        model=model,
+        prompts=[real.conditioning(1)],
+        negative=real.conditioning(2),
+        latent={"samples": torch.zeros(1, real.latent_shape(model)[0], side, side)},
+        clean=None,
+        settings=settings,
+        method=method,
+        config=config,
+        iterations=1,
+        seed=0,
+        folder=tmp_path,
+        recompute=recompute,
+    )
+    with torch.inference_mode(False):
+        made = training._training(order)
+        made.iterate(1)
+        found = peak_of(lambda: made.iterate(2))
+    foreseen = training.foreseen_bytes(order, made)
+    assert 0.5 < found / foreseen < 1.1
+
+
 def test_the_needed_memory_grows_with_picture_and_without_checkpoints(host: real.Host, flux: Any) -> None:
     core, memory = host.module("cache_core"), host.module("cache_core.training.memory")
     adapter = host.module("nodes.host").adapter_of(flux)
 
     def needed(side: int, recompute: bool) -> int:
         extent = core.Extent(latent=(1, 16, side, side), text=8)
-        return memory.needed_bytes(adapter, core.Level.MODULE, [extent], recompute=recompute)
+        return memory.needed_bytes(
+            adapter, core.Level.MODULE, [extent], memory.Holdings(), recompute=recompute
+        )
 
     assert needed(8, True) < needed(8, False)
     assert math.isclose(needed(32, True) / needed(8, True), 16, rel_tol=0.4)

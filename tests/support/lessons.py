@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from cache_core import Call, Lane, Run, Site, scoped_forwards
+from cache_core import Artefact, Call, Kind, Lane, Level, Run, Sampling, Site, fingerprint, scoped_forwards
 from cache_core.adapter import ADAPTERS, Router, leaf
 from cache_core.blocks import Block, BlockAdapter
 from cache_core.scope import ForwardPatch
 from cache_core.streams import Streams
-from cache_core.training.method import Lesson
+from cache_core.training.method import TRAININGS, Lesson, Training
 from cache_core.training.trajectory import Draw, Draws, Handler
 
 WIDTH = 4
+
+NEGATIVE, GUIDANCE = -1, 2.0
 
 
 class PupilBlock(nn.Module):
@@ -36,7 +38,7 @@ class PupilBlock(nn.Module):
 
 
 class Pupil(nn.Module):
-    """Maps tokens (B, N, WIDTH), a noise level and a prompt () to a velocity of the tokens' shape."""
+    """Maps tokens (B, N, WIDTH), a noise level and a prompt, a number or (B, 1, 1), to a velocity of the tokens' shape."""
 
     hidden_size = WIDTH
 
@@ -45,8 +47,8 @@ class Pupil(nn.Module):
         generator = torch.Generator().manual_seed(0)
         self.blocks = nn.ModuleList(PupilBlock(generator) for _ in range(num_blocks))
 
-    def forward(self, x: Tensor, sigma: float, prompt: float) -> Tensor:
-        gate, x = torch.full((WIDTH,), 0.3 + sigma), x + prompt
+    def forward(self, x: Tensor, sigma: float, prompt: float | Tensor) -> Tensor:
+        gate, x = torch.full((WIDTH,), 0.3 + sigma, dtype=x.dtype), x + prompt
         for block in self.blocks:
             x = block(x, gate=gate)
         return x
@@ -82,16 +84,19 @@ class PupilAdapter(BlockAdapter):
         return lambda x, *args, **kwargs: x
 
 
-def lane(x: Tensor) -> Lane:
-    """Return the one lane of a batch."""
-    return Lane(branch="prompt", variant=0, shape=tuple(x.shape), dtype=x.dtype, device=x.device)
+def lane(x: Tensor, branch: int = 0) -> Lane:
+    """Return the lane of the pictures of one branch."""
+    return Lane(branch=branch, variant=0, shape=tuple(x.shape), dtype=x.dtype, device=x.device)
 
 
 class Euler:
     """Euler's sampler on a flow from pure noise, for one prompt or several."""
 
-    def __init__(self, network: nn.Module, steps: int, *, prompts: int = 1, clean: bool = False) -> None:
-        self.network, self.num_prompts, self.has_clean = network, prompts, clean
+    def __init__(
+        self, network: nn.Module, steps: int, *, prompts: int = 1, clean: bool = False, passes: int = 0
+    ) -> None:
+        """Guide by a negative prompt in one pass or two, or not at all."""
+        self.network, self.num_prompts, self.has_clean, self.passes = network, prompts, clean, passes
         sigmas = tuple(1 - i / steps for i in range(steps + 1))
         self.run = Run(sigmas=sigmas, sampler="euler", call_steps=tuple(range(steps)))
         self.drawn: list[Draw] = []
@@ -108,16 +113,28 @@ class Euler:
         return x
 
     def start(self, draw: Draw) -> Tensor:
-        noise = torch.cat([noise_of(seed) for seed in draw.seeds])
+        noise = torch.cat([noise_of(seed) for seed in draw.seeds]).to(
+            self.network.blocks[0].attn.weight.dtype
+        )
         return self.run.sigmas[draw.first] * noise
 
     def predict(self, session: Any, x: Tensor, sigma: float, prompt: int) -> Tensor:
-        """Return the predicted picture, with the pass routed through `session`."""
-        with (
-            session.open_pass(self.network, [lane(x)]) as opened,
-            scoped_forwards(opened.patches),
-        ):
-            return x - sigma * self.network(x, sigma, float(prompt))
+        """Return the predicted picture, with the passes routed through `session`."""
+        if not self.passes:
+            return x - sigma * self.velocity(session, x, sigma, [prompt])
+        if self.passes == 1:
+            both = self.velocity(session, torch.cat((x, x)), sigma, [prompt, NEGATIVE]).chunk(2)
+        else:
+            both = tuple(self.velocity(session, x, sigma, [branch]) for branch in (prompt, NEGATIVE))
+        return x - sigma * (both[1] + GUIDANCE * (both[0] - both[1]))
+
+    def velocity(self, session: Any, x: Tensor, sigma: float, prompts: list[int]) -> Tensor:
+        """Return what the network makes of one pass, which carries as many branches as there are prompts."""
+        lanes = [lane(part, prompt) for part, prompt in zip(x.chunk(len(prompts)), prompts, strict=True)]
+        meant = torch.tensor(prompts, dtype=x.dtype).repeat_interleave(len(x) // len(prompts))
+        with session.open_pass(self.network, lanes) as opened, scoped_forwards(opened.patches):
+            velocity: Tensor = self.network(x, sigma, 0.3 * meant[:, None, None])
+            return velocity
 
 
 def noise_of(seed: int) -> Tensor:
@@ -136,13 +153,40 @@ def lesson(
     world: int = 1,
     recompute: bool = True,
     blocks: int = 3,
+    passes: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> Lesson:
     """Return a lesson on a new pupil, whose weights are the same every time."""
-    network = Pupil(blocks)
+    network = Pupil(blocks).to(dtype)
     return Lesson(
         adapter=PupilAdapter(network),
-        trajectory=Euler(network, steps, prompts=prompts, clean=clean),
+        trajectory=Euler(network, steps, prompts=prompts, clean=clean, passes=passes),
+        dtype=dtype,
         draws=Draws(seed=seed, batch=batch, num_prompts=prompts, rank=rank, world=world),
         device=torch.device("cpu"),
         recompute=recompute,
     )
+
+
+def profile(lesson: Lesson, steps: int = 4, reused: Sequence[int] | None = None) -> Artefact:
+    """Return a change profile by which every second step reuses all blocks, or those of some numbers."""
+    sites = lesson.adapter.sites(Level.BLOCK)
+    change = torch.full((steps, len(sites)), 9.0)
+    change[1::2, list(range(len(sites)) if reused is None else reused)] = 0.001
+    return Artefact(
+        kind=Kind.PROFILE,
+        method="block_caching",
+        architecture=fingerprint(lesson.adapter, Level.BLOCK),
+        sampling=Sampling(num_steps=steps, sigmas=lesson.trajectory.run.sigmas),
+        tensors={"profile": change},
+    )
+
+
+def training(name: str, given: Lesson) -> Training:
+    """Return a training of any method."""
+    cls = TRAININGS[name]
+    own: dict[str, dict[str, Any]] = {
+        "harmonica": {"proxy_every": 2},
+        "scale_shift": {"profile": profile(given)},
+    }
+    return cls(cls.config_type(**own.get(name, {})), given)

@@ -38,7 +38,7 @@ def kit(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("name", CELLS)
 def test_a_cell_computes_what_its_definition_says(pipeline: Any, kit: Any, name: str) -> None:
-    from quality.cells import cells
+    from quality.methods import cells
     from quality.sampling import draw
 
     [cell] = [cell for cell in cells() if cell.name == name]
@@ -48,7 +48,7 @@ def test_a_cell_computes_what_its_definition_says(pipeline: Any, kit: Any, name:
 
 
 def test_a_cell_that_computes_something_else_stops_the_benchmark(pipeline: Any, kit: Any) -> None:
-    from quality.cells import cells
+    from quality.methods import cells
     from quality.sampling import RatioError, draw
 
     [cell] = [cell for cell in cells() if cell.name == "fora_3_stack"]
@@ -57,8 +57,21 @@ def test_a_cell_that_computes_something_else_stops_the_benchmark(pipeline: Any, 
         draw(kit, pipeline, wrong, [0])
 
 
+def test_a_random_router_computes_what_it_says_on_a_real_model(
+    pipeline: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quality import trained
+    from quality.cells import Cell
+    from quality.sampling import draw
+
+    monkeypatch.setattr(trained, "FOLDER", tmp_path)
+    kit.engine.core.write_artefact(kit.artefacts["harmonica_50"], trained.path_of("learned"))
+    cell = Cell(name="random", label="", method="harmonica", artefact="learned", variant="random 3")
+    assert draw(kit, pipeline, cell, [0]).refresh == pytest.approx([0.5], abs=1e-3)
+
+
 def test_a_kit_without_calibration_says_so_by_name(kit: Any) -> None:
-    from quality.cells import cells
+    from quality.methods import cells
 
     [cell] = [cell for cell in cells() if cell.name == "block_caching_50"]
     with pytest.raises(KeyError, match="profile"):

@@ -12,7 +12,7 @@ from metrics.study.cells import Cell as Setting
 from zoo.sampling import Pipeline
 
 from ..engine import Engine, sigmas_of
-from ..kit import Kit, artefact_path
+from ..kit import Kit
 from ..sampling import drawn_by
 from .drawing import draw_latents
 from .magnitudes import probe as magnitudes
@@ -49,7 +49,7 @@ class Place:
 
     def artefact(self, name: str) -> Path:
         """An artefact."""
-        return artefact_path(self.kit, name)
+        return self.kit / f"{name}.safetensors"
 
     def thresholds(self, name: str, code: str) -> Path:
         """The thresholds of a front, of the code that they were found with."""

@@ -27,46 +27,57 @@ def _computed(policy: StepList, call_steps: tuple[int, ...], cfg: float | None =
     return [call.index for call in calls if policy.plan(call, evidence)[SITES[0]] is Action.COMPUTE]
 
 
-EVEN = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
+EVEN = [0, 2, 4, 6, 8, 11, 13, 15, 17, 19]
 
 
-def test_rule_with_guidance_follows_a_schedule_of_shift_2() -> None:
-    assert _computed(_policy(), tuple(range(20))) == [0, 1, 2, 4, 5, 7, 9, 12, 15, 18]
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_rule_follows_a_schedule_of_shift_2(cfg: float) -> None:
+    assert _computed(_policy(), tuple(range(20)), cfg=cfg) == [0, 1, 2, 4, 5, 7, 9, 12, 15, 18]
 
 
-@pytest.mark.parametrize(("cfg", "flow"), [(1.0, True), (1.0, False), (4.0, False)])
-def test_rule_is_even_without_guidance_and_without_flow(cfg: float, flow: bool) -> None:
-    run = Run(sigmas=tuple(1 - i / 20 for i in range(21)), cfg=cfg, flow=flow)
-    assert list(_policy().full_steps(run)) == EVEN
+def test_rule_looks_at_the_share_of_noise_where_sigma_is_none() -> None:
+    flow = tuple(1 - i / 20 for i in range(21))
+    others = (1e4, *(t / (1 - t) for t in flow[1:]))
+    found = [_policy().full_steps(Run(sigmas=sigmas, flow=sigmas is flow)) for sigmas in (flow, others)]
+    assert found[0] == found[1]
 
 
-@pytest.mark.parametrize(("spread", "cfg"), [("even", 4.0), ("shifted", 1.0)])
-def test_chosen_spread_holds_with_and_without_guidance(spread: str, cfg: float) -> None:
-    computed = _computed(_policy(spread=spread), tuple(range(20)), cfg=cfg)
-    assert (computed == EVEN) == (spread == "even")
+def test_even_spread_leaves_equal_gaps() -> None:
+    assert _computed(_policy(spread="even"), tuple(range(20))) == EVEN
+
+
+def _schedule(num_steps: int, shift: float = 1.0, end: float = 0.0) -> list[float]:
+    """Return the share of noise of a flow schedule at each step and after the last."""
+    places = [1 - (1 - end) * i / num_steps for i in range(num_steps + 1)]
+    return [shift * u / (1 + (shift - 1) * u) for u in places]
 
 
 def test_schedule_of_the_same_shift_is_spread_evenly() -> None:
-    schedule = [2 * u / (1 + u) for u in (1 - i / 20 for i in range(20))]
-    assert shifted_steps(schedule, 10, 2.0) == even_steps(20, 10)
+    assert shifted_steps(_schedule(20, 2.0), 10, 2.0) == even_steps(20, 10)
+
+
+def test_schedule_that_ends_early_is_spread_to_its_end() -> None:
+    assert shifted_steps(_schedule(20, 2.0, end=0.4), 10, 2.0) == even_steps(20, 10)
 
 
 def test_larger_shift_takes_noisier_steps() -> None:
-    noise = [1 - i / 20 for i in range(20)]
-    small, large = (shifted_steps(noise, 10, shift) for shift in (1.0, 3.0))
+    small, large = (shifted_steps(_schedule(20), 10, shift) for shift in (1.0, 3.0))
     assert sum(large) < sum(small)
+
+
+def test_last_full_step_serves_as_much_after_it_as_before() -> None:
+    """Of 100 even steps 4: 25 apart from middle to middle, and half of that before the end."""
+    assert even_steps(100, 4) == (0, 29, 57, 86)
 
 
 @pytest.mark.parametrize("num_steps", range(1, 60))
 @pytest.mark.parametrize("shift", [0.5, 1.0, 2.0, 5.0])
 def test_rule_has_as_many_different_steps_as_were_asked_for(num_steps: int, shift: float) -> None:
-    noise = [1 - i / num_steps for i in range(num_steps)]
     for num_full in range(1, num_steps + 1):
-        steps = shifted_steps(noise, num_full, shift)
+        steps = shifted_steps(_schedule(num_steps), num_full, shift)
         assert len(set(steps)) == num_full
         assert list(steps) == sorted(steps)
-        assert steps[0] == 0
-        assert max(steps) < num_steps - 1 or num_full in (num_steps, 1)
+        assert (steps[0], max(steps) < num_steps) == (0, True)
 
 
 def test_speedup_1_computes_everything() -> None:

@@ -1,0 +1,1 @@
+"""`bench routers`: trained routers against what needs no training, at equal cost and at equal time."""
