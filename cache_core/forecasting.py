@@ -17,8 +17,6 @@ REACH = 0.9
 """Share of noise after which what guidance adds is taken to have turned, at scale 2; chosen on the zoo at scales of 1.5 to 7."""
 USUAL = 4.0
 """Scale where guidance is not known."""
-NEGATIVE = 1
-"""Role of the negative prompt's branch."""
 TRUST = {"measured": None, "full": 1.0, "half": 0.5}
 
 
@@ -59,8 +57,9 @@ class ForecastConfig(Config):
         """Return the order, and the trust or None where it is measured, for a forecast at `target`.
 
         With guidance s the network's predictions P and N make N + s (P - N). The difference turns: a straight line is trusted
-        the less, the more noise lies between where it begins and where it is needed, and not at all beyond REACH / |s - 1|.
-        What is left, N, goes on as it went and is trusted fully. Both are met where N alone is trusted less than P.
+        the less, the more noise lies between where it begins and where it is needed, and not at all beyond REACH / (s - 1).
+        What is left, N, goes on as it went and is trusted fully. Both are met where N alone is trusted less than P. Below one
+        half the same holds for 1 - s, with P and N in each other's place.
 
         Args:
             target: Where the forecast is needed.
@@ -71,10 +70,11 @@ class ForecastConfig(Config):
             return self.order, TRUST[self.trust]
         if not is_guided(run):
             return self.order, None
-        scale = USUAL if run.cfg is None else run.cfg
+        cfg = USUAL if run.cfg is None else run.cfg
+        scale, leading = max(cfg, 1 - cfg), 0 if cfg >= 0.5 else 1
         span = unshifted(known[max(len(known) - 2, 0)].noise) - unshifted(target.call.noise)
         trust = max(1 - span * abs(scale - 1) / REACH, 0.0)
-        if target.role == NEGATIVE and run.cfg is not None:
+        if run.cfg is not None and target.role != leading and scale != 1:
             trust = min(max((scale * trust - 1) / (scale - 1), 0.0), 1.0)
         return min(self.order, 1), trust
 
