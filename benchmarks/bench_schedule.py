@@ -108,7 +108,7 @@ def _draw(pipeline: Pipeline, seeds: range, steps: int, cfg: float) -> Tensor:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench schedule", description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["flux", "sd3"])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=4.0)
     parser.add_argument("--speedup", type=float, default=2.0)

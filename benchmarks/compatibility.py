@@ -32,7 +32,7 @@ model) in the real ComfyUI and holds for it:
 * branches that come one by one make the same decisions as branches in one batch.
 
 Models are tiny with random weights, in ComfyUI's own classes, on the CPU; the cells named after the zoo draw pictures with
-trained ones, interval 2 in the middle half of the run, and hold them to 30 dB of the uncached ones. A core of the cells runs in
+trained ones, interval 2 in the middle half of the run, and hold them to 30 dB of the uncached ones (24 dB on PixArt). A core of the cells runs in
 every `python dev.py test`."""
 
 REFUSED = """\
@@ -73,7 +73,8 @@ WARNED = """\
 ## Samplers: how near the picture stays
 
 PSNR in dB of decoded pictures against the uncached ones of the same seed, mean of two captions: FORA, interval 2 in the
-middle half of 20 steps, `simple` schedule, cfg 4 (1.5 for `cfg_pp`), on the zoo's trained models. The bound is 30 dB.
+middle half of 20 steps, `simple` schedule, cfg 4 (1.5 for `cfg_pp`), on the zoo's trained models. The bound is 30 dB, on PixArt,
+whose pictures change more from step to step, 24 dB.
 Samplers marked *warns* are the ones that miss it on one of the models, or missed it with other captions: a run that reuses
 anything with them says so once, in the log and in the report. An ancestral sampler with `eta` 0 adds no noise and does not
 warn. `-` was not measured."""

@@ -67,8 +67,9 @@ class Recipe:
         torch.manual_seed(0)
         with torch.device(self.device):
             module = BUILDERS[self.family](self)
-            for parameter in module.parameters():
-                nn.init.normal_(parameter, std=0.02)
+            # SD3 keeps its table of positions in a buffer, which the host leaves to the checkpoint.
+            for tensor in (*module.parameters(), *module.buffers()):
+                nn.init.normal_(tensor, std=0.02)
             arguments = _arguments(self)
         return Network(name=self.name, width=self.width, module=module.eval(), arguments=arguments)
 

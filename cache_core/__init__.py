@@ -3,7 +3,7 @@
 from . import adapters, calibration, policies, training
 from .adapter import ADAPTERS, Adapter, Router, find_adapter
 from .artefact import Architecture, Artefact, Kind, Sampling
-from .artefact_file import read_artefact, read_kind, read_purpose, unused_path, write_artefact
+from .artefact_file import read_artefact, read_label, unused_path, write_artefact
 from .chart import Chart, Graph, HeatMap, Series
 from .errors import (
     ArtefactError,
@@ -108,8 +108,7 @@ __all__ = [
     "policies",
     "predict_refresh_ratio",
     "read_artefact",
-    "read_kind",
-    "read_purpose",
+    "read_label",
     "scoped_forwards",
     "setting",
     "training",

@@ -52,26 +52,21 @@ def read_artefact(path: Path) -> Artefact:
         ) from error
 
 
-def read_kind(path: Path) -> Kind | None:
-    """Return of what kind the artefact in a file is, from its header alone; None if there is no readable artefact."""
+def read_label(path: Path) -> tuple[Kind | None, str]:
+    """Return of what kind the artefact in a file is and what it was made for, from its header alone.
+
+    None and "" stand for what cannot be read: a damaged file is told of when it is used.
+    """
+    kind: Kind | None = None
     try:
         _check_sizes(path)
         with safe_open(path, framework="pt") as file:
-            value = _metadata(file.metadata() or {}).get("kind")
+            data = _metadata(file.metadata() or {})
+        kind = next((kind for kind in Kind if kind.value == data.get("kind")), None)
+        header = _header(data)
     except (ArtefactError, SafetensorError, OSError):
-        return None
-    return next((kind for kind in Kind if kind.value == value), None)
-
-
-def read_purpose(path: Path) -> str:
-    """Return for which network and settings the artefact in a file is, from its header alone; "" if there is none."""
-    try:
-        _check_sizes(path)
-        with safe_open(path, framework="pt") as file:
-            header = _header(_metadata(file.metadata() or {}))
-    except (ArtefactError, SafetensorError, OSError):
-        return ""
-    return purpose(header["architecture"], header["sampling"])
+        return kind, ""
+    return kind, purpose(header["architecture"], header["sampling"])
 
 
 def write_artefact(artefact: Artefact, path: Path) -> None:

@@ -17,8 +17,6 @@ REACH = 0.9
 """Share of noise after which what guidance adds is taken to have turned, at scale 2; chosen on the zoo at scales of 1.5 to 7."""
 USUAL = 4.0
 """Scale where guidance is not known."""
-NEGATIVE = 1
-"""Role of the negative prompt's branch."""
 TRUST = {"measured": None, "full": 1.0, "half": 0.5}
 
 
@@ -58,10 +56,6 @@ class ForecastConfig(Config):
     def resolved(self, target: Target, known: Sequence[Call]) -> tuple[int, float | None]:
         """Return the order, and the trust or None where it is measured, for a forecast at `target`.
 
-        With guidance s the network's predictions P and N make N + s (P - N). The difference turns: a straight line is trusted
-        the less, the more noise lies between where it begins and where it is needed, and not at all beyond REACH / |s - 1|.
-        What is left, N, goes on as it went and is trusted fully. Both are met where N alone is trusted less than P.
-
         Args:
             target: Where the forecast is needed.
             known: The calls of the snapshots, oldest first.
@@ -71,12 +65,29 @@ class ForecastConfig(Config):
             return self.order, TRUST[self.trust]
         if not is_guided(run):
             return self.order, None
-        scale = USUAL if run.cfg is None else run.cfg
         span = unshifted(known[max(len(known) - 2, 0)].noise) - unshifted(target.call.noise)
-        trust = max(1 - span * abs(scale - 1) / REACH, 0.0)
-        if target.role == NEGATIVE and run.cfg is not None:
-            trust = min(max((scale * trust - 1) / (scale - 1), 0.0), 1.0)
-        return min(self.order, 1), trust
+        return min(self.order, 1), guided_trust(span, run.cfg, target.role)
+
+
+def guided_trust(span: float, cfg: float | None, role: int) -> float:
+    """Return how far a straight line may be trusted beside guidance, from 0 to 1.
+
+    With guidance s the network's predictions P and N make N + s (P - N). The difference turns: a straight line is trusted
+    the less, the more noise lies between where it begins and where it is needed, and not at all beyond REACH / (s - 1).
+    What is left, N, goes on as it went and is trusted fully. Both are met where N alone is trusted less than P. Below one
+    half the same holds for 1 - s, with P and N in each other's place.
+
+    Args:
+        span: Share of noise, on an unshifted schedule, from where the line begins to where it is needed.
+        cfg: The scale s, other than 1, or None where it is not known.
+        role: 0 for P, 1 for N.
+    """
+    known = USUAL if cfg is None else cfg
+    scale, leading = max(known, 1 - known), 0 if known >= 0.5 else 1
+    trust = max(1 - span * abs(scale - 1) / REACH, 0.0)
+    if cfg is None or role == leading or scale == 1:
+        return trust
+    return min(max((scale * trust - 1) / (scale - 1), 0.0), 1.0)
 
 
 def forecast(history: History, target: Target, settings: ForecastConfig) -> Tensor:

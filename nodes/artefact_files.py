@@ -5,14 +5,14 @@ A workflow keeps the name of a file. Where the file is missing, the text says wh
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
 
-from ..cache_core import Adapter, Artefact, ArtefactError, Kind, read_kind, read_purpose
+from ..cache_core import Adapter, Artefact, ArtefactError, Kind, read_label
 from ..cache_core.artefact_file import SUFFIX
 from ..cache_core.importers import SUFFIXES, load_artefact
 
@@ -25,21 +25,33 @@ folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / F
 folder_paths.add_model_folder_path(FOLDER, str(SHIPPED))
 
 
-def artefact_names(kinds: Collection[Kind] = ()) -> list[str]:
-    """Return the sorted names of the artefact files there are: all, or those of this pack's format of `kinds`."""
-    names = sorted(name for name in folder_paths.get_filename_list(FOLDER) if Path(name).suffix in SUFFIXES)
-    return [name for name in names if not kinds or _kind(name) in kinds]
+def artefact_names() -> list[str]:
+    """Return the sorted names of the artefact files there are, of this pack's format or as published."""
+    return sorted(name for name in folder_paths.get_filename_list(FOLDER) if Path(name).suffix in SUFFIXES)
 
 
-def schedule_names() -> list[str]:
-    """Return the names of the files that hold a router or a mask: of this pack's format, or as published."""
-    published = [name for name in artefact_names() if Path(name).suffix != SUFFIX]
-    return sorted([*artefact_names((Kind.ROUTER, Kind.MASK)), *published])
+def artefacts(kinds: Collection[Kind]) -> dict[str, str]:
+    """Return what the files of this pack's format and of `kinds` were made for, by their sorted names."""
+    paths = {name: folder_paths.get_full_path(FOLDER, name) for name in artefact_names()}
+    labels = {name: read_label(Path(path)) for name, path in paths.items() if path is not None}
+    return {name: purpose for name, (kind, purpose) in labels.items() if kind in kinds}
 
 
-def artefact_input(names: list[str], **others: Any) -> Any:
-    """Return the combo of the files `names`, which tells the page what each was made for: `web/made_for.js` shows it."""
-    return io.Combo.Input("artefact", options=names, extra_dict={"made_for": _purposes(names)}, **others)
+def schedules() -> dict[str, str]:
+    """Return what the files that hold a router or a mask were made for; "" for published ones, which do not say it."""
+    published = {name: "" for name in artefact_names() if Path(name).suffix != SUFFIX}
+    return dict(sorted({**published, **artefacts((Kind.ROUTER, Kind.MASK))}.items()))
+
+
+def artefact_input(made_for: Mapping[str, str], **others: Any) -> Any:
+    """Return the combo of some files, which tells the page what each was made for: `web/made_for.js` shows it.
+
+    Args:
+        made_for: By name, what the file was made for; "" where that is not known.
+        others: Further arguments of the combo.
+    """
+    told = {name: text for name, text in made_for.items() if text}
+    return io.Combo.Input("artefact", options=list(made_for), extra_dict={"made_for": told}, **others)
 
 
 def save_folder() -> Path:
@@ -76,18 +88,6 @@ def find_artefact(name: str, adapter: Adapter, made_for: str = "") -> Artefact:
     if text is not None:
         raise ArtefactError(text)
     return load_artefact(Path(folder_paths.get_full_path_or_raise(FOLDER, name)), adapter)
-
-
-def _purposes(names: Collection[str]) -> dict[str, str]:
-    """Return what those of the files that say it were made for, by name."""
-    paths = {name: folder_paths.get_full_path(FOLDER, name) for name in names}
-    told = {name: read_purpose(Path(path)) for name, path in paths.items() if path is not None}
-    return {name: text for name, text in told.items() if text}
-
-
-def _kind(name: str) -> Kind | None:
-    path = folder_paths.get_full_path(FOLDER, name)
-    return None if path is None else read_kind(Path(path))
 
 
 def stamp(name: str) -> Any:

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..cache_core import TRAININGS, Kind
 from ..cache_core.training.trainer import Progress, Trainer
-from .artefact_files import artefact_names, find_artefact, missing, save_folder
+from .artefact_files import artefacts, find_artefact, missing, save_folder
 from .chart_picture import draw, image_of
 from .host import adapter_of
 from .progress import show_on_sampler
@@ -69,7 +69,7 @@ class CacheRouterTrainer(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "profile",
-                    options=[NO_FILE, *artefact_names((Kind.PROFILE,))],
+                    options=[NO_FILE, *artefacts((Kind.PROFILE,))],
                     default=NO_FILE,
                     optional=True,
                     tooltip="Of 'scale_shift': the change profile that Block Caching will use, from Feature Cache Calibrate.",

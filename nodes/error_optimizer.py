@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core import CacheConflictError, Kind, Overlay
-from .artefact_files import artefact_input, artefact_names, find_artefact, missing, stamp
+from .artefact_files import artefact_input, artefacts, find_artefact, missing, stamp
 from .host import adapter_of, find_binding, replace_policy
 from .widgets import NO_FILE, correction_input, made_for_input, make_correction
 
@@ -43,7 +43,7 @@ class ErrorOptimizer(io.ComfyNode):
                 ),
                 correction_input(),
                 artefact_input(
-                    [NO_FILE, *artefact_names(KINDS)],
+                    {NO_FILE: "", **artefacts(KINDS)},
                     default=NO_FILE,
                     optional=True,
                     tooltip="The prior of 'error_optimized', made by Feature Cache Calibrate ('prior') for this model, number of steps "

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core import Kind
-from .artefact_files import artefact_input, artefact_names, find_artefact, missing, stamp
+from .artefact_files import artefact_input, artefacts, find_artefact, missing, stamp
 from .host import CacheBinding, adapter_of, attach
 from .widgets import (
     NO_FILE,
@@ -48,7 +48,7 @@ class FeatureCache(io.ComfyNode):
                 *window_inputs(),
                 *memory_inputs(),
                 artefact_input(
-                    [NO_FILE, *artefact_names(KINDS)],
+                    {NO_FILE: "", **artefacts(KINDS)},
                     default=NO_FILE,
                     optional=True,
                     tooltip="A file made for this model, number of steps and sampler. 'block_caching' needs one, from Feature Cache "

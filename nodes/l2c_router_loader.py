@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core import POLICIES, Artefact, ArtefactError, ConfigError, Kind, Policy
-from .artefact_files import artefact_input, find_artefact, missing, schedule_names, stamp
+from .artefact_files import artefact_input, find_artefact, missing, schedules, stamp
 from .host import CacheBinding, adapter_of, attach
 from .widgets import SAME, check_window, made_for_input, make_residence, memory_inputs, window_inputs
 
@@ -44,7 +44,7 @@ class L2CRouterLoader(io.ComfyNode):
                     "model", tooltip="The model to speed up. It is cloned; the original stays as it is."
                 ),
                 artefact_input(
-                    schedule_names(),
+                    schedules(),
                     tooltip="The file with the schedule, from 'models/feature_cache' or what the pack brings. It says for which "
                     "model, steps and sampler it was made; with other steps it is mapped, with a warning, or refused.",
                 ),

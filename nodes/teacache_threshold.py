@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..cache_core import POLICIES, Adapter, Artefact, ArtefactError, ConfigError, Kind, Policy
 from ..cache_core.ops.teacache_coefficients import PUBLISHED
-from .artefact_files import artefact_input, artefact_names, find_artefact, missing, stamp
+from .artefact_files import artefact_input, artefacts, find_artefact, missing, stamp
 from .host import CacheBinding, adapter_of, attach
 from .progress import show_on_sampler
 from .published_coefficients import AUTO, choose
@@ -57,7 +57,7 @@ class TeaCacheThreshold(io.ComfyNode):
                 _indicator_input(),
                 *window_inputs(),
                 artefact_input(
-                    [NO_FILE, *artefact_names(KINDS)],
+                    {NO_FILE: "", **artefacts(KINDS)},
                     default=NO_FILE,
                     optional=True,
                     tooltip="Of 'teacache': a file with coefficients that Feature Cache Calibrate made for this model; it takes the "

@@ -1,9 +1,12 @@
-"""Short sums of the code that pictures and the kit depend on, so that records outlive edits of anything else."""
+"""Short sums of the code that pictures and the kit depend on, so that records outlive edits of anything else.
+
+What is for people is no part of a sum: comments, layout, docstrings and every text with a space in it.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -35,7 +38,7 @@ def code_of(cell: Cell) -> str:
     if cell.method in (UNCACHED, FEWER_STEPS, DATA):
         return ""
     taken = [code_of_part(name, cell.variant) for name in parts_of(cell)]
-    return fingerprint(policy_files(cell.method, cell.correction), [cell.definition, *taken])[:_DIGITS]
+    return sum_of(policy_files(cell.method, cell.correction), [cell.definition, *taken])
 
 
 def parts_of(cell: Cell) -> list[str]:
@@ -57,7 +60,14 @@ def code_of_part(name: str, variant: str = "") -> str:
         made_by, words = {trained.path_of(name), *([_BY_HAND] if variant else [])}, [variant]
     else:
         made_by, words = {_BY_HAND}, []
-    return fingerprint(sorted(made_by), words)[:_DIGITS]
+    return sum_of(sorted(made_by), words)
+
+
+def sum_of(files: Iterable[Path], words: Iterable[str]) -> str:
+    """Return digits that change with what the Python files among `files` do, the bytes of the others, and the words."""
+    listed = list(files)
+    others = [path for path in listed if path.suffix != ".py"]
+    return fingerprint(others, [*words, *(_doing(path) for path in listed if path not in others)])[:_DIGITS]
 
 
 def policy_files(*names: str) -> list[Path]:
@@ -76,6 +86,20 @@ def sources(path: Path) -> frozenset[Path]:
                 found.add(imported)
                 open_files.append(imported)
     return frozenset(found)
+
+
+class _Silenced(ast.NodeTransformer):
+    """Takes out what is for people."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        is_text = isinstance(node.value, str) and " " in node.value
+        return ast.copy_location(ast.Constant(""), node) if is_text else node
+
+
+@cache
+def _doing(path: Path) -> str:
+    """Return the code of a file without what is for people."""
+    return ast.unparse(_Silenced().visit(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def _imports(path: Path) -> Iterator[Path]:

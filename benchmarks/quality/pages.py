@@ -14,7 +14,16 @@ from .distances import Distance
 from .kit import artefact_path
 from .plots import draw_fronts
 from .results import Match, Row
-from .tables import FAMILIES, Record, correction_table, full_table, match_table, read_studies, short_table
+from .tables import (
+    FAMILIES,
+    Record,
+    assembled,
+    correction_table,
+    full_table,
+    match_table,
+    read_studies,
+    short_table,
+)
 
 _INTRODUCTION = """\
 # Methods, measured
@@ -104,11 +113,8 @@ def write_study(study: Study, folder: Path, pictures: Path) -> None:
 
 def page(studies: Sequence[Record]) -> str:
     """The page of some families."""
-    parts = [_INTRODUCTION, _EXPECTED, "## What was found"]
-    parts += ["\n".join(f"* {line}" for line in found(study)) for study in studies]
-    for study in studies:
-        parts += _section(study)
-    return "\n\n".join(parts) + "\n"
+    beginning = [_INTRODUCTION, _EXPECTED, "## What was found"]
+    return assembled(beginning, studies, found, _section)
 
 
 def _section(study: Record) -> list[str]:

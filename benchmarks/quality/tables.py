@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,19 @@ def read_studies(folder: Path, benchmark: str = "methods") -> list[Record]:
     """The records of all families that a benchmark has measured, in the project's order."""
     paths = [folder / f"{benchmark}_{family}.json" for family in FAMILIES]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+
+
+def assembled(
+    beginning: Sequence[str],
+    studies: Sequence[Record],
+    found: Callable[[Record], Sequence[str]],
+    section: Callable[[Record], Sequence[str]],
+) -> str:
+    """A page: its beginning, what was found in every study as one list each, and the studies' sections."""
+    parts = [*beginning, *("\n".join(f"* {line}" for line in found(study)) for study in studies)]
+    for study in studies:
+        parts += section(study)
+    return "\n\n".join(parts) + "\n"
 
 
 def full_table(rows: Sequence[Record]) -> str:

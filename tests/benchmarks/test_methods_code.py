@@ -36,8 +36,9 @@ def copy_of_core(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return core
 
 
-def edit(path: Path) -> None:
-    path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+def edit(path: Path, added: str = "CHANGED = 1") -> None:
+    path.write_text(f"{path.read_text(encoding='utf-8')}\n{added}\n", encoding="utf-8")
+    code._doing.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,19 @@ def test_an_edit_renames_the_records_of_what_depends_on_it_and_no_others(
         "harmonica_50",
     }
     assert changed & looked_at == touched
+
+
+def test_an_edit_of_what_is_for_people_renames_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seacache = copy_of_core(tmp_path, monkeypatch) / "policies" / "seacache.py"
+    before = key_of(named("seacache_50"))
+    seacache.write_text(
+        '"""Another' + seacache.read_text(encoding="utf-8").removeprefix('"""'), encoding="utf-8"
+    )
+    edit(seacache, "# a comment")
+    assert seacache.read_text(encoding="utf-8").startswith('"""Another')
+    assert key_of(named("seacache_50")) == before
 
 
 def test_what_runs_no_code_of_ours_is_named_plainly() -> None:

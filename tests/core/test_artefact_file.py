@@ -18,7 +18,7 @@ from cache_core import (
     Sampling,
     artefact_file,
     read_artefact,
-    read_purpose,
+    read_label,
     unused_path,
     write_artefact,
 )
@@ -51,10 +51,11 @@ def saved(tmp_path: Path) -> Path:
 def test_its_purpose_is_read_without_its_tensors(tmp_path: Path) -> None:
     write_artefact(_whole(), tmp_path / "a.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"x")
-    told = read_purpose(tmp_path / "a.safetensors")
+    kind, told = read_label(tmp_path / "a.safetensors")
+    assert kind is _whole().kind
     assert told == "flux (2 double blocks and 1 single blocks), 2 steps, euler, simple, cfg 4.5, 64 x 32"
     assert told in read_artefact(tmp_path / "a.safetensors").describe()
-    assert read_purpose(tmp_path / "broken.safetensors") == ""
+    assert read_label(tmp_path / "broken.safetensors") == (None, "")
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:

@@ -150,6 +150,13 @@ def test_the_unguided_prediction_is_trusted_fully_where_both_are_mixed(cfg: floa
     assert cfg * positive + (1 - cfg) * negative == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("cfg", [0.7, 1.5, 4.0])
+@pytest.mark.parametrize("role", [0, 1])
+def test_guidance_written_from_the_other_side_is_the_same(cfg: float, role: int) -> None:
+    """N + s (P - N) is P + (1 - s) (N - P)."""
+    assert _trust(cfg, 0.1, role) == pytest.approx(_trust(1 - cfg, 0.1, 1 - role))
+
+
 @pytest.mark.parametrize("cfg", [1.2, 4.0, -0.5, -3.0])
 @pytest.mark.parametrize("span", [0.0, 0.1, 0.25, 0.5])
 def test_no_trust_leaves_0_to_1(cfg: float, span: float) -> None:

@@ -354,7 +354,7 @@ def test_only_schedules_are_offered(host: real.Host, folder: Path, flux: Any) ->
     _save(folder, coefficients, "fit.safetensors")
     (folder / "DDIM20_router.pt").touch()
     (folder / "broken.safetensors").touch()
-    names = set(host.module("nodes.artefact_files").schedule_names())
+    names = set(host.module("nodes.artefact_files").schedules())
     assert {"router.safetensors", "DDIM20_router.pt", "flux_dev_50_steps_9_full.safetensors"} <= names
     assert not {"fit.safetensors", "broken.safetensors"} & names
 

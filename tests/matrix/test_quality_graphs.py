@@ -13,11 +13,11 @@ import pytest
 import real
 import torch
 from cells.base import guided, ksampler
+from cells.nearness import NEAR
 from stock import stock
 from zoo import sampling
 
 GROUP = "quality on the zoo, graph by graph"
-BOUND = 30.0
 LEFT, RIGHT = (
     "a large red circle on the left, plain white background",
     "a small blue square on the right, plain white background",
@@ -190,4 +190,4 @@ def test_a_cached_picture_is_near_the_uncached_one(
     errors = ((pictures - reference) ** 2).mean((1, 2, 3))
     near = float((-10 * errors.log10()).mean())
     assert last(cached).num_reused > 0
-    assert near >= BOUND, f"{near:.1f} dB"
+    assert near >= NEAR[model], f"{near:.1f} dB"

@@ -8,7 +8,7 @@ from pathlib import Path
 from metrics.study.store import fingerprint
 
 from ..cells import Cell
-from ..code import policy_files
+from ..code import policy_files, sum_of
 from .front import PACK, SEARCHED
 from .settings import Size
 
@@ -23,7 +23,7 @@ def code_of(cell: Cell, size: Size) -> str:
     if cell.method == PACK:
         return f"{_code_of_pack(Path(str(dict(cell.settings)['path'])))}_tuned{size.tuning}"
     files = policy_files(cell.method, cell.correction)
-    parts = [fingerprint(files, [])[:8]] if files else []
+    parts = [sum_of(files, [])] if files else []
     parts += [f"tuned{size.tuning}"] if cell.tuned[0] else []
     return "_".join(parts) or "host"
 

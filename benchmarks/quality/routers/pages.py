@@ -10,7 +10,7 @@ from pathlib import Path
 from ..cells import UNCACHED
 from ..distances import Distance
 from ..results import Row
-from ..tables import FAMILIES, Record, full_table, read_studies, short_table
+from ..tables import FAMILIES, Record, assembled, full_table, read_studies, short_table
 from ..tables import table as markdown
 from .findings import Pair, Randoms
 from .plots import draw
@@ -73,11 +73,13 @@ def write_study(study: Study, folder: Path) -> None:
 def page(studies: Sequence[Record]) -> str:
     """The page of some families."""
     expected = "\n".join(f"{number}. {text}" for number, (text, _) in enumerate(EXPECTATIONS, 1))
-    parts = [_INTRODUCTION, "## What was expected, written before measuring", expected, "## What was found"]
-    parts += ["\n".join(f"* {line}" for line in found(study)) for study in studies]
-    for study in studies:
-        parts += _section(study)
-    return "\n\n".join(parts) + "\n"
+    beginning = [
+        _INTRODUCTION,
+        "## What was expected, written before measuring",
+        expected,
+        "## What was found",
+    ]
+    return assembled(beginning, studies, found, _section)
 
 
 def _section(study: Record) -> list[str]:
