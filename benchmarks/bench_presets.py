@@ -24,8 +24,8 @@ from metrics.fidelity import psnr
 from metrics.study.cells import Cell as Setting
 from metrics.study.crew import load_bench, measure_pace
 from metrics.study.store import fingerprint
+from quality.code import sources, sum_of
 from quality.engine import ROOT, load_engine, sigmas_of
-from quality.fronts.code import sources
 from quality.fronts.drawing import draw_latents
 from quality.fronts.names import CFGS, SAMPLERS, STEPS
 from quality.presets import Measured, table
@@ -137,8 +137,8 @@ def _draw(order: Order, due: Sequence[Job], workers: int) -> None:
 def _sum(model: str) -> str:
     """Changes with the models and with the method, so that no record outlives what it measured."""
     recipe = RECIPES[model]
-    files = [recipe.checkpoint, recipe.autoencoder.checkpoint, *sorted(sources(METHOD))]
-    return fingerprint(files, [torch.__version__, *map(str, SPEEDUPS)])
+    code = sum_of(sorted(sources(METHOD)), map(str, SPEEDUPS))
+    return fingerprint([recipe.checkpoint, recipe.autoencoder.checkpoint], [torch.__version__, code])
 
 
 def _record(folder: Path, job: Job) -> Path:

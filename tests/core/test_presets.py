@@ -46,6 +46,11 @@ def _run(
     return Run(sigmas=sigmas, sampler_class=kind, cfg=cfg, flow=flow)
 
 
+def _policy(**settings: Any) -> Any:
+    method = POLICIES["step_list"]
+    return method(method.config_type(**settings))
+
+
 @pytest.mark.usefixtures("table")
 @pytest.mark.parametrize(
     ("run", "speedup"),
@@ -79,18 +84,29 @@ def test_where_nothing_was_measured_every_step_is_computed(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("table")
-@pytest.mark.parametrize(
-    ("intent", "num_full"), [("as set", 4), ("quality", 20), ("balanced", 13), ("fast", 5)]
-)
+@pytest.mark.parametrize(("intent", "num_full"), [("quality", 20), ("balanced", 13), ("fast", 5)])
 def test_a_step_list_computes_as_many_steps_as_its_intent_leaves(intent: str, num_full: int) -> None:
-    method = POLICIES["step_list"]
-    policy: Any = method(method.config_type(intent=intent, speedup=5.0))
-    assert len(policy.full_steps(_run(20))) == num_full
+    assert len(_policy(intent=intent).full_steps(_run(20))) == num_full
 
 
-def test_an_intent_and_a_written_list_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'intent' is 'fast' and 'steps' is '0-3': one says which steps"):
-        POLICIES["step_list"].config_type(intent="fast", steps="0-3")
+@pytest.mark.usefixtures("table")
+def test_a_number_takes_the_place_of_the_intent() -> None:
+    assert len(_policy(intent="quality", speedup=5.0).full_steps(_run(20))) == 4
+
+
+@pytest.mark.usefixtures("table")
+def test_a_run_without_a_speedup_is_told_of() -> None:
+    [note] = _policy(intent="quality").check_run(_run(20))
+    assert note.startswith("All 20 steps of this run are computed") and "'quality' asks for" in note
+    assert _policy(intent="fast").check_run(_run(20)) == ()
+    assert _policy(speedup=1.0).check_run(_run(20)) == ()
+
+
+def test_a_speedup_below_one_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="'speedup' is 0.5; expected 1 or more, or 0 to leave it to 'intent'"
+    ):
+        _policy(speedup=0.5)
 
 
 def test_what_ships_covers_every_class_that_is_measured() -> None:
