@@ -104,7 +104,7 @@ def test_a_run_without_a_speedup_is_told_of() -> None:
 
 def test_a_speedup_below_one_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match="'speedup' is 0.5; expected 1 or more, or 0 to leave it to 'intent'"
+        ConfigError, match=r"'speedup' is 0\.5; expected 1 or more, or 0 to leave it to 'intent'"
     ):
         _policy(speedup=0.5)
 
