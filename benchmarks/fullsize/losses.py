@@ -84,7 +84,7 @@ def idle(bench: Bench, model: Any) -> float | None:
     busy = covered(
         (event.time_range.start, event.time_range.end)
         for event in profiler.events()
-        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+        if event.device_type == DeviceType.CUDA
     )
     return max(0.0, 1.0 - busy / 1e6 / sampled.seconds)
 

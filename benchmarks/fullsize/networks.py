@@ -40,9 +40,9 @@ def load(recipe: Recipe) -> Subject:
     torch.manual_seed(0)
     base = _config(recipe).get_model({}, "", device=device).eval()
     fill(base.diffusion_model)
-    # The noise schedule follows; the weights are there already.
-    base.to(device)
     model = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=device)
+    # Or the host would look for room for them a second time.
+    model.load(device_to=device, full_load=True)
     return Subject(recipe, model, _conditioning(recipe, 1), _conditioning(recipe, 2))
 
 
