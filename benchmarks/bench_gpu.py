@@ -170,7 +170,11 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="of a picture (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="pictures per setting (default: %(default)s)")
     parser.add_argument("--width", type=int, default=1024, help="on the CPU (default: %(default)s)")
-    parser.add_argument("--compile", choices=("both", "with", "without"), help="default: both on CUDA")
+    parser.add_argument(
+        "--compile",
+        choices=("both", "with", "without"),
+        help="both on CUDA by default; rows with it need those without, of this run or an earlier one",
+    )
     parser.add_argument("--backend", default="inductor", help="of torch.compile (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: %(default)s)")
     parser.add_argument(

@@ -15,11 +15,11 @@ TARGETS = {"cuda": 0.97, "cpu": 0.95}
 MEGABYTE = 1024 * 1024
 
 TIMES = """\
-Seconds are those of sampling one picture, with the range over the rounds; text encoder and decoder take no part. *calls* is the
-uncached picture's time in calls of the diffusion model over the cached one's. *ideal* is that time of the uncached picture over the
-same less the measured time of the site work that was not run. *calls / ideal* is the part of the ideal that is reached, with its
-range. *refresh* is computed over all site evaluations. *device* is the most device memory in use, over the uncached picture's;
-*features* what of it, or of host memory, the cache holds."""
+Seconds are those of sampling one picture: medians, with the range, over so many *pairs* of a cached picture and the uncached ones
+before and after it; text encoder and decoder take no part. *measured* is the uncached picture's time in calls of the diffusion model
+over the cached one's. *ideal* is that time of the uncached picture over the same less the measured time of the site work that was
+not run; *measured / ideal* is the part of it that is reached. *refresh* is computed over all site evaluations. *device* is the most
+device memory in use, over the uncached picture's; *features* what of it, or of host memory, the cache holds."""
 
 COMPILED = """\
 With torch.compile the uncached network is compiled as a whole by ComfyUI's own node, and the cached blocks run uncompiled; times are
@@ -63,8 +63,8 @@ class Study:
 
 def table(studies: Iterable[Study]) -> str:
     """Return seconds, speedups and memory as Markdown."""
-    head = "| network | setting | seconds | uncached | calls | ideal | calls / ideal | refresh | device MB | features MB |"
-    lines = [head, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    head = "| network | setting | pairs | seconds | uncached | measured | ideal | measured / ideal | refresh | device MB | features MB |"
+    lines = [head, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for study in studies:
         lines += [f"| {study.title} | {_times(row, study.kind)} |" for row in study.rows]
     return "\n".join(lines)
@@ -151,7 +151,7 @@ def _times(row: Row, kind: str) -> str:
     low, high = row.efficiency_range
     extra = f"{row.extra_bytes / MEGABYTE:,.0f}" if kind == "cuda" else "-"
     return (
-        f"{row.setting} | {row.seconds:.2f} ({least:.2f} to {most:.2f}) | {row.plain_seconds:.2f} | {row.measured:.2f}x "
+        f"{row.setting} | {row.rounds} | {row.seconds:.2f} ({least:.2f} to {most:.2f}) | {row.plain_seconds:.2f} | {row.measured:.2f}x "
         f"| {row.ideal:.2f}x | {row.efficiency:.1%} ({low:.1%} to {high:.1%}) | {row.refresh:.2f} "
         f"| {extra} | {row.held_bytes / MEGABYTE:,.1f}"
     )

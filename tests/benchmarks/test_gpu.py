@@ -256,7 +256,7 @@ def test_caches_differ_in_title_and_in_the_key_of_their_records() -> None:
 
 def test_a_row_reads_as_seconds_speedups_and_megabytes() -> None:
     assert table([STUDY]).splitlines()[-1] == (
-        "| Flux.1 dev | FORA, 2, module | 5.50 (5.40 to 5.62) | 10.00 | 1.80x | 2.00x | 90.0% (89.0% to 92.5%) | 0.53 | 3 | 2.0 |"
+        "| Flux.1 dev | FORA, 2, module | 3 | 5.50 (5.40 to 5.62) | 10.00 | 1.80x | 2.00x | 90.0% (89.0% to 92.5%) | 0.53 | 3 | 2.0 |"
     )
     on_cpu = table([replace(STUDY, kind="cpu")])
     assert on_cpu.endswith("| 0.53 | - | 2.0 |"), "there is no device memory on the CPU"
