@@ -15,7 +15,7 @@ from fullsize.losses import Losses, Parts, covered
 from fullsize.networks import num_parameters
 from fullsize.pages import Study, losses_table, merged, page, read_studies, table, verdict, write
 from fullsize.presets import PRESETS
-from fullsize.rounds import Pair, Records, Rounds
+from fullsize.rounds import Pair, Records, Rounds, num_pictures
 from fullsize.rows import Row, compiled_rows, rows
 from fullsize.sampling import Bench, Sampled
 from overhead_networks import FULL
@@ -220,6 +220,11 @@ def test_an_uncached_picture_counts_with_the_one_on_the_other_side(tmp_path: Pat
     [pair] = Records(tmp_path).pairs(PRESET)
     assert isinstance(pair, Pair)
     assert (pair.plain.seconds, pair.cached.seconds) == (3.0, 1.0)
+
+
+def test_an_estimate_counts_cached_pictures_as_half_and_the_uncached_ones_around_every_three() -> None:
+    once, twice = (num_pictures(6, rounds) for rounds in (1, 2))
+    assert twice - once == 6 / 2 + 3
 
 
 def test_time_that_is_covered_twice_counts_once() -> None:
