@@ -54,6 +54,7 @@ class RunReport:
         memory: What was held, given up and found not finite.
         foreseen_bytes: Bytes that were expected to be held at the peak, before the run; 0 where nothing was foreseen.
         notes: What the policy had to say about the run, such as that its schedule was made for other steps.
+        work: The parts of `total_work`, each with the names of the sites that share it.
     """
 
     method: str
@@ -70,6 +71,7 @@ class RunReport:
     memory: MemoryReport
     foreseen_bytes: int = 0
     notes: tuple[str, ...] = ()
+    work: tuple[tuple[tuple[str, ...], float], ...] = ()
 
     @property
     def num_computed(self) -> int:
@@ -190,7 +192,7 @@ class Recorder:
         self, *, policy: Policy, run: Run, seconds: float, memory: MemoryReport, foreseen_bytes: int
     ) -> RunReport:
         """Return the report of the run."""
-        done, saved = self._work_seconds()
+        work = self._work_seconds()
         return RunReport(
             method=policy.label,
             settings=policy.describe(),
@@ -200,12 +202,13 @@ class Recorder:
             num_steps=run.num_steps,
             sites=tuple(str(site) for site in self._sites),
             calls=tuple(self._call_report(*ended) for ended in self._calls),
-            total_work=done + saved,
-            saved_work=saved,
+            total_work=sum(done + saved for done, saved in work.values()),
+            saved_work=sum(saved for _, saved in work.values()),
             seconds=seconds,
             memory=memory,
             foreseen_bytes=foreseen_bytes,
             notes=policy.check_run(run),
+            work=tuple((tuple(map(str, sites)), done + saved) for sites, (done, saved) in work.items()),
         )
 
     def _call_report(self, call: Call, span: Span, observed: float | None) -> CallReport:
@@ -219,19 +222,18 @@ class Recorder:
             observed=observed,
         )
 
-    def _work_seconds(self) -> tuple[float, float]:
-        """Return the seconds of work at the sites that was done and that was saved.
+    def _work_seconds(self) -> dict[Work, tuple[float, float]]:
+        """Return the seconds of every piece of work that were done and that were saved.
 
         Both are counts times the mean seconds per branch, so that noise cancels in their ratio.
         """
-        done = saved = 0.0
+        found = {}
         for sites, by_pass in self._work.items():
             mean = self._seconds_per_branch(by_pass)
             num_done = sum(self._passes[number][1] for number in by_pass)
             num_all = self._num_evaluations(sites[0])
-            done += mean * num_done
-            saved += mean * max(num_all - num_done, 0)
-        return done, saved
+            found[sites] = mean * num_done, mean * max(num_all - num_done, 0)
+        return found
 
     def _seconds_per_branch(self, by_pass: dict[int, list[Span]]) -> float:
         """Return the mean time of a piece of work; the first call, which warms up, only if it is alone."""
