@@ -67,7 +67,7 @@ class Router(nn.Module):
         spent = costs.spent(scores).flatten()[order]
         num_full = (self.num_steps - len(self.trained)) * self.num_sites
         num_computed = max(count_for(ratio * float(spent.double().sum()), spent), num_full)
-        shares = [*torch.sigmoid(highest).tolist(), 0.0]
+        shares = [1.0] * num_full + torch.sigmoid(highest[num_full:]).tolist() + [0.0]
         return float((shares[num_computed - 1] + shares[num_computed]) / 2)
 
 
