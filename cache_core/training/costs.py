@@ -2,7 +2,7 @@
 
 The time is that of the reports of uncached runs, by piece of work: one of a single site, or one that several share, such as two
 streams' joint attention, which is saved only where all of them are reused. A piece counts the same in every block of the same make:
-the median over blocks and runs. Single times differ by more than such blocks do, and a router is to learn the network, not what
+the median over such blocks and all calls. Single times differ by more than such blocks do, and a router is to learn the network, not what
 else the machine did meanwhile. Times are relative: an average site costs 1.
 
 Shapes: T steps, S sites, R rows of steps.
@@ -58,7 +58,8 @@ class Costs:
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> Costs:
         """Return the costs of a state."""
-        return cls(**state | {"shared": tuple((tuple(sites), cost) for sites, cost in state["shared"])})
+        shared = tuple((tuple(sites), cost) for sites, cost in state["shared"])
+        return cls(own=state["own"], shared=shared, calls=state["calls"], outside=state["outside"])
 
     def state(self) -> dict[str, Any]:
         """Return tensors and plain values, of which a file makes the same costs again."""
@@ -139,39 +140,39 @@ def measured(lesson: Lesson, method: str, sites: Sequence[Site]) -> Costs:
 def costs_of(reports: Sequence[RunReport], sites: Sequence[Site], run: Run) -> Costs:
     """Return what the reports of uncached runs say of `sites`."""
     number = {str(site): index for index, site in enumerate(sites)}
-    work = _typical(reports, {str(site): site for site in sites})
+    warm = [call for report in reports for call in report.calls[1:] or report.calls]
+    pieces = [tuple(number[name] for name in names) for names in reports[0].pieces]
+    seconds = _typical(pieces, [call.work for call in warm], sites)
+    unit = sum(seconds) / len(sites)
     own = torch.zeros(len(sites))
-    for names, seconds in work.items():
-        if len(names) == 1:
-            own[number[names[0]]] = seconds
-    inside = sum(work.values())
-    calls = [call.seconds for report in reports for call in report.calls[1:] or report.calls]
-    unit = inside / len(sites)
-    steps = run.call_steps or range(run.num_steps)
+    for numbers, each in zip(pieces, seconds, strict=True):
+        if len(numbers) == 1:
+            own[numbers[0]] = each / unit
+    shared = (
+        (numbers, each / unit) for numbers, each in zip(pieces, seconds, strict=True) if len(numbers) > 1
+    )
+    steps = torch.tensor(run.call_steps or range(run.num_steps))
     return Costs(
-        own=(own / unit).clamp(min=LEAST),
-        shared=tuple(
-            (tuple(number[name] for name in names), seconds / unit)
-            for names, seconds in work.items()
-            if len(names) > 1
-        ),
-        calls=torch.bincount(torch.tensor(steps), minlength=run.num_steps).float(),
-        outside=max(median(calls) / inside - 1, 0.0),
+        own=own.clamp(min=LEAST),
+        shared=tuple(shared),
+        calls=torch.bincount(steps, minlength=run.num_steps).float(),
+        outside=max(median(call.seconds - sum(call.work) for call in warm), 0.0) / sum(seconds),
     )
 
 
-def _typical(reports: Sequence[RunReport], sites: Mapping[str, Site]) -> dict[tuple[str, ...], float]:
-    """Return the seconds of every piece of work in a call: the median over the blocks that have the same parts."""
+def _typical(
+    pieces: Sequence[tuple[int, ...]], work: Sequence[tuple[float, ...]], sites: Sequence[Site]
+) -> list[float]:
+    """Return the seconds of every piece of work in a call: the median over calls, and over blocks that have the same parts."""
     parts: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for site in sites.values():
+    for site in sites:
         parts[site.path, site.index].append(site.part)
 
-    def kind(names: tuple[str, ...]) -> tuple[str, ...]:
-        first = sites[names[0]]
-        return (first.path, *parts[first.path, first.index], "of which", *(sites[n].part for n in names))
+    def kind(numbers: tuple[int, ...]) -> tuple[str, ...]:
+        first = sites[numbers[0]]
+        return (first.path, *parts[first.path, first.index], "of which", *(sites[n].part for n in numbers))
 
     found: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for report in reports:
-        for names, seconds in report.work:
-            found[kind(names)].append(seconds / len(report.calls))
-    return {names: median(found[kind(names)]) for names, _ in reports[0].work}
+    for numbers, column in zip(pieces, zip(*work, strict=True), strict=True):
+        found[kind(numbers)] += column
+    return [median(found[kind(numbers)]) for numbers in pieces]

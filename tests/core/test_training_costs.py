@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cache_core import CacheError, ConfigError, Level, Run
+from cache_core import CacheError, ConfigError, Level, Run, Site
 from cache_core.training.costs import NUM_CALLS, Costs, costs_of, count_for
 from cache_core.training.method import TRAININGS, Lesson
 from cache_core.training.penalty import LEAST, Penalty
@@ -18,7 +19,6 @@ from cache_core.training.router import Router
 from cache_core.training.trainer import Progress, Saving, Trainer
 
 METHODS = ("learning_to_cache", "harmonica")
-RUN = Run(sigmas=(1.0, 0.5, 0.0))
 
 
 def make(name: str, lesson: Lesson, **settings: Any) -> Any:
@@ -112,29 +112,35 @@ def test_those_pay_for_shared_work_that_it_is_worth_it_for(
     assert costs.divided(torch.tensor([prices])).flatten().tolist() == pytest.approx(expected)
 
 
-def test_blocks_of_the_same_make_cost_the_same_and_one_slow_call_costs_nobody() -> None:
-    sites = lessons.PupilAdapter(lessons.Pupil(3)).sites(Level.MODULE)
-    work = [((str(site),), 2.0 if site.part == "attn" else 6.0) for site in sites]
-    slow = [(names, 50.0 if names == ("blocks.1.attn",) else seconds) for names, seconds in work]
-    costs = costs_of([lessons.report_of(RUN, slow, [99.0, 15.0])], sites, RUN)
+def pupil_sites(num_blocks: int) -> tuple[Site, ...]:
+    """Return the sites of a pupil."""
+    return lessons.PupilAdapter(lessons.Pupil(num_blocks)).sites(Level.MODULE)
+
+
+def timed(run: Run, sites: Sequence[Site], *calls: tuple[float, list[float]]) -> Costs:
+    """Return the costs where every site has work of its own, and calls and that work took so long."""
+    return costs_of([lessons.report_of(run, [(str(site),) for site in sites], calls)], sites, run)
+
+
+def test_blocks_of_the_same_make_cost_the_same_and_a_slow_moment_costs_nobody() -> None:
+    run, usual = Run(sigmas=(1.0, 0.7, 0.5, 0.2, 0.0)), (15.0, [1.0, 3.0] * 3)
+    # One call warms up, one waits inside of a block, one between blocks.
+    first, slow, outside = (99.0, [9.0] * 6), (25.0, [1.0, 3.0, 11.0, 3.0, 1.0, 3.0]), (50.0, [1.0, 3.0] * 3)
+    costs = timed(run, pupil_sites(3), first, slow, usual, outside)
     assert costs.own.tolist() == pytest.approx([0.5, 1.5] * 3)
-    # Twelve seconds of every warm call are inside of the sites.
     assert costs.outside == pytest.approx(3 / 12)
 
 
 def test_a_block_of_another_make_costs_its_own() -> None:
-    sites = lessons.PupilAdapter(lessons.Pupil(3)).sites(Level.MODULE)[:-1]
-    work = [((str(site),), 9.0 if site.index == 2 else 3.0) for site in sites]
-    assert costs_of([lessons.report_of(RUN, work, [9.0, 9.0])], sites, RUN).own.tolist() == pytest.approx(
-        [5 / 7] * 4 + [15 / 7]
-    )
+    call = (15.0, [3.0, 3.0, 3.0, 3.0, 3.0])
+    call[1][-1] = 9.0
+    costs = timed(Run(sigmas=(1.0, 0.5, 0.0)), pupil_sites(3)[:-1], call, call)
+    assert costs.own.tolist() == pytest.approx([5 / 7] * 4 + [15 / 7])
 
 
 def test_a_step_of_two_calls_costs_twice_as_much() -> None:
     run = Run(sigmas=(1.0, 0.6, 0.0), sampler="heun", call_steps=(0, 0, 1))
-    sites = lessons.PupilAdapter(lessons.Pupil(1)).sites(Level.MODULE)
-    work = [((str(site),), 3.0) for site in sites]
-    costs = costs_of([lessons.report_of(run, work, [2.0] * 3)], sites, run)
+    costs = timed(run, pupil_sites(1), *[(2.0, [1.0, 1.0])] * 3)
     assert costs.ratio(torch.tensor([[True, True], [False, False]])) == pytest.approx(2 / 3)
 
 

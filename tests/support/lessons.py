@@ -122,13 +122,12 @@ class Euler:
     def timed(self, draw: Draw, policy: Policy) -> RunReport:
         """Return the report of a run by a made-up clock, the same for every call: seconds of parts, alone or "a+b"."""
         self.num_timed += 1
-        steps, blocks = self.run.num_steps, range(len(self.network.blocks))
-        work = [
-            (tuple(f"blocks.{i}.{name}" for name in part.split("+")), steps * seconds)
-            for i in blocks
-            for part, seconds in self.seconds.items()
+        blocks = range(len(self.network.blocks))
+        pieces = [
+            tuple(f"blocks.{i}.{name}" for name in part.split("+")) for i in blocks for part in self.seconds
         ]
-        return report_of(self.run, work, [self.call_seconds] * steps)
+        work = [seconds for _ in blocks for seconds in self.seconds.values()]
+        return report_of(self.run, pieces, [(self.call_seconds, work)] * self.run.num_steps)
 
     def sample(self, draw: Draw, handle: Handler) -> Tensor:
         self.drawn.append(draw)
@@ -166,11 +165,13 @@ class Euler:
             return velocity
 
 
-def report_of(run: Run, work: Sequence[tuple[tuple[str, ...], float]], calls: Sequence[float]) -> RunReport:
-    """Return the report of an uncached run whose calls, and whose parts of all work, took so many seconds."""
+def report_of(
+    run: Run, pieces: Sequence[tuple[str, ...]], calls: Sequence[tuple[float, Sequence[float]]]
+) -> RunReport:
+    """Return the report of an uncached run whose calls, and each piece of their work, took so many seconds."""
     rows = [
-        CallReport(index=i, step=i, sigma=1.0, seconds=s, computed=(1,), reused=(0,))
-        for i, s in enumerate(calls)
+        CallReport(index=i, step=i, sigma=1.0, seconds=s, computed=(1,), reused=(0,), work=tuple(work))
+        for i, (s, work) in enumerate(calls)
     ]
     return RunReport(
         method="learning_to_cache",
@@ -179,13 +180,13 @@ def report_of(run: Run, work: Sequence[tuple[tuple[str, ...], float]], calls: Se
         family="pupil",
         sampler=run.sampler,
         num_steps=run.num_steps,
-        sites=tuple(dict.fromkeys(name for names, _ in work for name in names)),
+        sites=tuple(dict.fromkeys(name for names in pieces for name in names)),
         calls=tuple(rows),
-        total_work=sum(seconds for _, seconds in work),
+        total_work=sum(sum(work) for _, work in calls),
         saved_work=0.0,
-        seconds=sum(calls),
+        seconds=sum(seconds for seconds, _ in calls),
         memory=MemoryReport(),
-        work=tuple(work),
+        pieces=tuple(pieces),
     )
 
 
