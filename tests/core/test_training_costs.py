@@ -165,7 +165,7 @@ def test_a_training_meets_the_speed_that_it_is_asked_for_and_says_so(name: str, 
     lesson = lessons.lesson(steps=6, blocks=5, recompute=False)
     lesson.trajectory.seconds = {"attn": 1.0, "mlp": 4.0, "attn+mlp": 1.0}  # type: ignore[attr-defined]
     lesson.trajectory.call_seconds = 35.0  # type: ignore[attr-defined]
-    done = Trainer(make(name, lesson, speedup=speedup, learning_rate=0.1), 50, {})
+    done = Trainer(make(name, lesson, speedup=speedup, learning_rate=0.1), 30, {})
     lines: list[str] = []
     done.run(lambda progress: lines.append(str(progress)), lines.append)
     outcome = done.outcome()

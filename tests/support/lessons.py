@@ -235,11 +235,11 @@ def profile(lesson: Lesson, steps: int = 4, reused: Sequence[int] | None = None)
     )
 
 
-def training(name: str, given: Lesson) -> Training:
+def training(name: str, given: Lesson, **settings: Any) -> Training:
     """Return a training of any method."""
     cls = TRAININGS[name]
     own: dict[str, dict[str, Any]] = {
-        "harmonica": {"proxy_every": 2, "speedup": 1.3},
+        "harmonica": {"proxy_every": 2},
         "scale_shift": {"profile": profile(given)},
     }
-    return cls(cls.config_type(**own.get(name, {})), given)
+    return cls(cls.config_type(**own.get(name, {}), **settings), given)
