@@ -62,14 +62,17 @@ class Recipe:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
 
+    @property
+    def channels(self) -> int:
+        """Channels of the latent."""
+        return 4 if self.family == "pixart" else 16
+
     def __call__(self) -> Network:
         """Build the network with seeded random weights."""
         torch.manual_seed(0)
         with torch.device(self.device):
-            module = BUILDERS[self.family](self)
-            # SD3 keeps its table of positions in a buffer, which the host leaves to the checkpoint.
-            for tensor in (*module.parameters(), *module.buffers()):
-                nn.init.normal_(tensor, std=0.02)
+            module = _network(self)
+            fill(module)
             arguments = _arguments(self)
         return Network(name=self.name, width=self.width, module=module.eval(), arguments=arguments)
 
@@ -77,9 +80,8 @@ class Recipe:
 def _arguments(recipe: Recipe) -> dict[str, Tensor]:
     """Return a latent, a time, a text and, where the family wants one, a pooled text and a guidance."""
     side, wide = recipe.pixels // 8, CONTEXT[recipe.family]
-    channels = 4 if recipe.family == "pixart" else 16
     given = {
-        "x": torch.randn(1, channels, side, side, dtype=recipe.dtype),
+        "x": torch.randn(1, recipe.channels, side, side, dtype=recipe.dtype),
         "timestep": torch.tensor([0.5]),
         "context": torch.randn(1, recipe.text, wide, dtype=recipe.dtype),
     }
@@ -94,83 +96,97 @@ CONTEXT = {"flux": 4096, "sd3": 4096, "pixart": 4096}
 POOLED = {"flux": 768, "sd3": 2048}
 
 
-def _flux(recipe: Recipe) -> nn.Module:
-    import comfy.ldm.flux.model
-    import comfy.ops
+def unet_config(recipe: Recipe) -> dict[str, Any]:
+    """Return what the host's class of the family is built with, the operations aside."""
+    return CONFIGS[recipe.family](recipe) | {"dtype": recipe.dtype}
 
+
+def _flux_config(recipe: Recipe) -> dict[str, Any]:
     head = recipe.width // recipe.heads
-    return comfy.ldm.flux.model.Flux(
-        in_channels=16,
-        out_channels=16,
-        patch_size=2,
-        vec_in_dim=POOLED["flux"],
-        context_in_dim=CONTEXT["flux"],
-        hidden_size=recipe.width,
-        mlp_ratio=4.0,
-        num_heads=recipe.heads,
-        depth=recipe.depth,
-        depth_single_blocks=recipe.singles,
-        axes_dim=[head // 8, head * 7 // 16, head * 7 // 16],
-        theta=10000,
-        qkv_bias=True,
-        guidance_embed=True,
-        txt_ids_dims=[],
-        dtype=recipe.dtype,
-        operations=comfy.ops.disable_weight_init,
-    )
+    return {
+        "in_channels": 16,
+        "out_channels": 16,
+        "patch_size": 2,
+        "vec_in_dim": POOLED["flux"],
+        "context_in_dim": CONTEXT["flux"],
+        "hidden_size": recipe.width,
+        "mlp_ratio": 4.0,
+        "num_heads": recipe.heads,
+        "depth": recipe.depth,
+        "depth_single_blocks": recipe.singles,
+        "axes_dim": [head // 8, head * 7 // 16, head * 7 // 16],
+        "theta": 10000,
+        "qkv_bias": True,
+        "guidance_embed": True,
+        "txt_ids_dims": [],
+    }
 
 
-def _sd3(recipe: Recipe) -> nn.Module:
-    import comfy.ldm.modules.diffusionmodules.mmdit as mmdit
-    import comfy.ops
-
+def _sd3_config(recipe: Recipe) -> dict[str, Any]:
     text = {"in_features": CONTEXT["sd3"], "out_features": 64 * recipe.heads}
-    return mmdit.OpenAISignatureMMDITWrapper(
-        input_size=None,
-        in_channels=16,
-        depth=recipe.heads,
-        num_blocks=recipe.depth,
-        adm_in_channels=POOLED["sd3"],
-        context_embedder_config={"target": "torch.nn.Linear", "params": text},
-        qk_norm="rms",
-        num_patches=192 * 192,
-        pos_embed_max_size=192,
-        dtype=recipe.dtype,
-        operations=comfy.ops.disable_weight_init,
-    )
+    return {
+        "input_size": None,
+        "in_channels": 16,
+        "depth": recipe.heads,
+        "num_blocks": recipe.depth,
+        "adm_in_channels": POOLED["sd3"],
+        "context_embedder_config": {"target": "torch.nn.Linear", "params": text},
+        "qk_norm": "rms",
+        "num_patches": 192 * 192,
+        "pos_embed_max_size": 192,
+    }
 
 
-def _pixart(recipe: Recipe) -> nn.Module:
+def _pixart_config(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "hidden_size": recipe.width,
+        "num_heads": recipe.heads,
+        "depth": recipe.depth,
+        "patch_size": 2,
+        "in_channels": 4,
+        "caption_channels": CONTEXT["pixart"],
+        "model_max_length": recipe.text,
+        "micro_condition": False,
+        "pe_interpolation": 2,
+    }
+
+
+CONFIGS = {"flux": _flux_config, "sd3": _sd3_config, "pixart": _pixart_config}
+
+
+def _network(recipe: Recipe) -> nn.Module:
+    import comfy.ldm.flux.model
+    import comfy.ldm.modules.diffusionmodules.mmdit as mmdit
     import comfy.ldm.pixart.pixartms
     import comfy.ops
 
-    return comfy.ldm.pixart.pixartms.PixArtMS(
-        hidden_size=recipe.width,
-        num_heads=recipe.heads,
-        depth=recipe.depth,
-        patch_size=2,
-        in_channels=4,
-        caption_channels=CONTEXT["pixart"],
-        model_max_length=recipe.text,
-        micro_condition=False,
-        pe_interpolation=2,
-        dtype=recipe.dtype,
-        operations=comfy.ops.disable_weight_init,
-    )
+    classes = {
+        "flux": comfy.ldm.flux.model.Flux,
+        "sd3": mmdit.OpenAISignatureMMDITWrapper,
+        "pixart": comfy.ldm.pixart.pixartms.PixArtMS,
+    }
+    built: nn.Module = classes[recipe.family](**unet_config(recipe), operations=comfy.ops.disable_weight_init)
+    return built
 
 
-BUILDERS = {"flux": _flux, "sd3": _sd3, "pixart": _pixart}
+def fill(network: nn.Module) -> None:
+    """Give every weight a random number, where it lies."""
+    # SD3 keeps its table of positions in a buffer, which the host leaves to the checkpoint.
+    for tensor in (*network.parameters(), *network.buffers()):
+        nn.init.normal_(tensor, std=0.02)
 
-SMALL = tuple(
-    recipe
-    for width in (512, 1024, 2048)
-    for recipe in (
+
+def small(width: int) -> tuple[Recipe, ...]:
+    """Return three blocks of each family at 272 px, the least that PixArt takes."""
+    return (
         Recipe(name="Flux", family="flux", width=width, heads=width // 128, depth=1, singles=2),
         Recipe(name="SD3", family="sd3", width=width, heads=width // 64, depth=3),
         Recipe(name="PixArt", family="pixart", width=width, heads=width // 64, depth=3),
     )
-)
-"""Three blocks of each family at 272 px, the least that PixArt takes: the share of the engine depends on the width, hardly on the tokens."""
+
+
+SMALL = tuple(recipe for width in (512, 1024, 2048) for recipe in small(width))
+"""The share of the engine depends on the width, hardly on the tokens."""
 
 _ON_GPU: dict[str, Any] = {"pixels": 1024, "device": "cuda", "dtype": torch.bfloat16}
 FULL = (

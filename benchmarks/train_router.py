@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the method, such as refresh_ratio=0.6",
+        help="a setting of the method, such as refresh_ratio=0.6 or speedup=1.5",
     )
     made.add_argument("--profile", type=Path, help="change profile for scale_shift")
     made.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -22,9 +23,9 @@ class Span:
 class Clock:
     """Times spans on one device, nested like the code that runs in them."""
 
-    def __init__(self, device: torch.device) -> None:
-        """Choose events on CUDA, where a host clock would only see the launches; the host clock elsewhere."""
-        self._device = device
+    def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
+        """Choose events on CUDA, where a host clock would only see the launches; the host clock `now`, in seconds, elsewhere."""
+        self._device, self.now = device, now
         self._open: list[Span] = []
 
     def start(self) -> Span:
@@ -57,7 +58,7 @@ class Clock:
 
     def _mark(self) -> Mark:
         if self._device.type != "cuda":
-            return time.perf_counter()
+            return self.now()
         event = torch.Event(self._device, enable_timing=True)
         event.record()
         return event

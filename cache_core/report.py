@@ -14,6 +14,9 @@ from .types import Call, Run, Site
 Work = tuple[Site, ...]
 """Sites that share a piece of work, which is saved only where all of them are reused."""
 
+Spent = dict[Work, dict[int, float]]
+"""Seconds of every piece of work, by the number of the pass."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReport:
@@ -24,6 +27,7 @@ class CallReport:
         reused: Per site of the run, how many branches reused it.
         seconds: Time of the call, guidance and other nodes' work in it included.
         observed: The change of the indicator that a dynamic schedule measured, or None.
+        work: Seconds of each piece of the run's work that were done in the call.
         full: Whether nothing was reused.
     """
 
@@ -34,6 +38,7 @@ class CallReport:
     computed: tuple[int, ...]
     reused: tuple[int, ...]
     observed: float | None = None
+    work: tuple[float, ...] = ()
 
     @property
     def full(self) -> bool:
@@ -54,6 +59,7 @@ class RunReport:
         memory: What was held, given up and found not finite.
         foreseen_bytes: Bytes that were expected to be held at the peak, before the run; 0 where nothing was foreseen.
         notes: What the policy had to say about the run, such as that its schedule was made for other steps.
+        pieces: Names of the sites that share each piece of work; the columns of every call's work.
     """
 
     method: str
@@ -70,6 +76,7 @@ class RunReport:
     memory: MemoryReport
     foreseen_bytes: int = 0
     notes: tuple[str, ...] = ()
+    pieces: tuple[tuple[str, ...], ...] = ()
 
     @property
     def num_computed(self) -> int:
@@ -190,7 +197,8 @@ class Recorder:
         self, *, policy: Policy, run: Run, seconds: float, memory: MemoryReport, foreseen_bytes: int
     ) -> RunReport:
         """Return the report of the run."""
-        done, saved = self._work_seconds()
+        spent = self._spent()
+        done, saved = self._work_seconds(spent)
         return RunReport(
             method=policy.label,
             settings=policy.describe(),
@@ -199,16 +207,18 @@ class Recorder:
             sampler=run.sampler,
             num_steps=run.num_steps,
             sites=tuple(str(site) for site in self._sites),
-            calls=tuple(self._call_report(*ended) for ended in self._calls),
+            calls=tuple(self._call_report(*ended, spent) for ended in self._calls),
             total_work=done + saved,
             saved_work=saved,
             seconds=seconds,
             memory=memory,
             foreseen_bytes=foreseen_bytes,
             notes=policy.check_run(run),
+            pieces=tuple(tuple(map(str, sites)) for sites in spent),
         )
 
-    def _call_report(self, call: Call, span: Span, observed: float | None) -> CallReport:
+    def _call_report(self, call: Call, span: Span, observed: float | None, spent: Spent) -> CallReport:
+        passes = {number for number, (index, _) in enumerate(self._passes) if index == call.index}
         return CallReport(
             index=call.index,
             step=call.step,
@@ -217,15 +227,22 @@ class Recorder:
             computed=tuple(self._computed.get((call.index, site), 0) for site in self._sites),
             reused=tuple(self._reused.get((call.index, site), 0) for site in self._sites),
             observed=observed,
+            work=tuple(sum(by_pass[n] for n in passes & by_pass.keys()) for by_pass in spent.values()),
         )
 
-    def _work_seconds(self) -> tuple[float, float]:
+    def _spent(self) -> Spent:
+        return {
+            sites: {n: sum(map(self._clock.own_seconds, spans)) for n, spans in by_pass.items()}
+            for sites, by_pass in self._work.items()
+        }
+
+    def _work_seconds(self, spent: Spent) -> tuple[float, float]:
         """Return the seconds of work at the sites that was done and that was saved.
 
         Both are counts times the mean seconds per branch, so that noise cancels in their ratio.
         """
         done = saved = 0.0
-        for sites, by_pass in self._work.items():
+        for sites, by_pass in spent.items():
             mean = self._seconds_per_branch(by_pass)
             num_done = sum(self._passes[number][1] for number in by_pass)
             num_all = self._num_evaluations(sites[0])
@@ -233,11 +250,10 @@ class Recorder:
             saved += mean * max(num_all - num_done, 0)
         return done, saved
 
-    def _seconds_per_branch(self, by_pass: dict[int, list[Span]]) -> float:
+    def _seconds_per_branch(self, by_pass: dict[int, float]) -> float:
         """Return the mean time of a piece of work; the first call, which warms up, only if it is alone."""
         warm = [number for number in by_pass if self._passes[number][0] > 0] or list(by_pass)
-        spent = sum(self._clock.own_seconds(span) for number in warm for span in by_pass[number])
-        return spent / sum(self._passes[number][1] for number in warm)
+        return sum(by_pass[n] for n in warm) / sum(self._passes[n][1] for n in warm)
 
     def _num_evaluations(self, site: Site) -> int:
         return sum(

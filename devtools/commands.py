@@ -106,6 +106,7 @@ def zoo(options: Namespace) -> int:
 
 
 BENCHMARKS = {
+    "gpu": "bench_gpu",
     "overhead": "overhead",
     "methods": "bench_methods",
     "presets": "bench_presets",

@@ -159,7 +159,8 @@ def _training_inputs() -> list[Any]:
             default=0,
             min=0,
             max=2**31 - 1,
-            tooltip="Of the router's first scores and of all noise: the same seed gives the same router.",
+            tooltip="Of the router's first scores and of all noise: the same seed gives the same router. With 'speedup' the times that are "
+            "measured first decide too.",
         ),
         io.Int.Input(
             "iterations",

@@ -18,11 +18,12 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..cache_core import Call, ConfigError, Run, scoped_forwards
+from ..cache_core import Call, ConfigError, Policy, Run, RunReport, scoped_forwards
 from ..cache_core.training.gradients import frozen, ordinary
 from ..cache_core.training.session import TrainingSession
 from ..cache_core.training.trajectory import Draw, Handler
 from .compiled import uncompiled
+from .host import CacheBinding, attach
 from .lanes import lanes_of
 from .runs import picture_size, run_of
 from .samplers import call_steps
@@ -87,16 +88,33 @@ class HostTrajectory:
 
     def sample(self, draw: Draw, handle: Handler) -> torch.Tensor:
         """Sample once, asking `handle` at every call, and return the end (B, C, ...)."""
-        stop = None if draw.stop is None else draw.stop + 1
+        sigmas = self._schedule(draw)
+        answering = _Answering(self._run, draw.first, tuple(sigmas.tolist()), handle)
+        return self._sampled(answering.attached(self._model), draw)
+
+    def timed(self, draw: Draw, policy: Policy) -> RunReport:
+        """Sample once as the cache nodes do with a cache that follows `policy`, and return the report of that run.
+
+        Raises:
+            CacheConflictError: If the MODEL carries another node that cannot work beside a cache.
+        """
+        binding = CacheBinding(policy, 0.0, 1.0, is_shown=False)
+        self._sampled(attach(self._model, binding), draw)
+        assert binding.ledger.report is not None
+        return binding.ledger.report
+
+    def _schedule(self, draw: Draw) -> torch.Tensor:
+        return self._sigmas[draw.first : None if draw.stop is None else draw.stop + 1]
+
+    def _sampled(self, model: Any, draw: Draw) -> torch.Tensor:
+        """Return the end of a sampling of `model`, which is ours with what looks at it."""
         with torch.inference_mode(False), torch.no_grad():
-            sigmas = self._sigmas[draw.first : stop]
-            answering = _Answering(self._run, draw.first, tuple(sigmas.tolist()), handle)
             samples: torch.Tensor = comfy.sample.sample_custom(
-                answering.attached(self._model),
+                model,
                 self._noise(draw.seeds),
                 self._settings.cfg,
                 self._sampler,
-                sigmas,
+                self._schedule(draw),
                 self._prompts[draw.prompt],
                 self._negative,
                 self._start(draw),

@@ -121,7 +121,12 @@ PROXY: dict[str, Widgets] = {"harmonica": {"method.proxy": "all but one", "metho
 
 def train(method: str, settings: Widgets, file_name: str) -> Widgets:
     """Return the Router Trainer's widgets, at its defaults but for the refresh ratio."""
-    steering: Widgets = {"method.penalty": 0.0, "method.learning_rate": 0.01, "method.threshold": 0.1}
+    steering: Widgets = {
+        "method.speedup": 0.0,
+        "method.penalty": 0.0,
+        "method.learning_rate": 0.01,
+        "method.threshold": 0.1,
+    }
     learned = {"method": method, **TRAINED[method], **steering, **PROXY.get(method, {})}
     sampled = {name: value for name, value in settings.items() if name != "denoise"}
     runs: Widgets = {

@@ -34,7 +34,8 @@ from ..types import Call, Site
 from .learner import averaged
 from .method import TRAININGS, Lesson, teach
 from .router import Decided
-from .routers import RouterConfig, RouterTraining
+from .router_config import RouterConfig
+from .routers import RouterTraining
 from .session import Computed
 from .trajectory import Draw, Predict
 

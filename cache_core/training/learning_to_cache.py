@@ -26,7 +26,8 @@ from ..policy import Config
 from ..types import Call
 from .learner import averaged
 from .method import TRAININGS, teach
-from .routers import RouterConfig, RouterTraining
+from .router_config import RouterConfig
+from .routers import RouterTraining
 from .session import Computed
 from .trajectory import Draw, Predict
 
@@ -54,12 +55,12 @@ class LearningToCacheTraining(RouterTraining):
             )
         return range(1, num_steps, 2)
 
-    def too_low(self, least: float) -> str:
-        """Return why less than half cannot be computed."""
-        return (
-            f"'refresh_ratio' is {self.settings.refresh_ratio}, expected at least {least:g}: the first step of every pair is "
-            "always computed, so Learning-to-Cache reuses at most 50%. Raise it, or train 'harmonica', which has no pairs."
+    def limit(self, least: float) -> tuple[str, str]:
+        """Return why less than half cannot be computed, and which method has no such limit."""
+        why = (
+            f"the first step of every pair is always computed, so {self.title} reuses at most {1 - least:.0%}"
         )
+        return why, ", or train 'harmonica', which has no pairs"
 
     def iterate(self, number: int) -> float:
         """Learn from every pair once."""

@@ -117,6 +117,13 @@ class Training(ABC):
         """Return what iteration `number` costs beside the others, to foresee when the training ends."""
         return 1.0
 
+    def begin(self, tell: Callable[[str], None]) -> None:  # noqa: B027 - most have nothing to do
+        """Prepare a new training; one that is gone on with takes up a state instead. `tell` is told what is being done.
+
+        Raises:
+            CacheError: If what is asked for cannot be reached.
+        """
+
     @abstractmethod
     def iterate(self, number: int) -> float:
         """Run iteration `number`, counted from 0, and return its mean loss without the penalty.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..types import Feature, Site
+from .costs import Costs, count_for
 
 BOUND = 5.0
 """Scores are kept within plus and minus this."""
@@ -58,6 +59,16 @@ class Router(nn.Module):
     def refresh_ratio(self, threshold: float) -> float:
         """Return the share of the T * S evaluations that are computed."""
         return float(self.computed(threshold).float().mean())
+
+    def threshold_at(self, ratio: float, costs: Costs) -> float:
+        """Return the threshold at which the share of work that is done comes nearest to `ratio`: between two shares."""
+        scores = self.scores()
+        highest, order = scores.flatten().sort(descending=True, stable=True)
+        spent = costs.spent(scores).flatten()[order]
+        num_full = (self.num_steps - len(self.trained)) * self.num_sites
+        num_computed = max(count_for(ratio * float(spent.double().sum()), spent), num_full)
+        shares = [1.0] * num_full + torch.sigmoid(highest[num_full:]).tolist() + [0.0]
+        return float((shares[num_computed - 1] + shares[num_computed]) / 2)
 
 
 class Mixture:

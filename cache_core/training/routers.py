@@ -1,10 +1,10 @@
-"""What the trainings of a router share: its settings, its update, and what it shows at the end."""
+"""What the trainings of a router share: how it is steered, its update, and what it shows at the end."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -13,53 +13,21 @@ from torch import Tensor
 from ..artefact import Kind
 from ..chart import HeatMap
 from ..errors import ConfigError
-from ..policy import Config, setting
+from ..policy import Config
 from ..types import Call, Level
+from .costs import Costs, measured
 from .gradients import leaves_of, writable
-from .learner import Learner, averaged
+from .learner import Learner, averaged, from_first
 from .method import Lesson, Outcome, Training, distortion, teach
 from .penalty import Penalty
 from .router import Mixture, Router
+from .router_config import RouterConfig
 from .session import TrainingSession
 from .soundness import GradientCheck, require_sound
 from .trajectory import Predict
 
 TOLERANCE = 0.02
-"""How near a router must come to the wanted refresh ratio."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RouterConfig(Config):
-    """Settings of the training of a router."""
-
-    refresh_ratio: float = setting(
-        0.75,
-        "Share of all evaluations that the router is to compute; the penalty is steered to meet it within 2 points. Lower is "
-        "faster and further from the uncached picture.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    penalty: float = setting(
-        0.0,
-        "The paper's penalty on computing, in place of a refresh ratio. 0 steers it to meet 'refresh_ratio'.",
-        minimum=0.0,
-        maximum=1000.0,
-        advanced=True,
-    )
-    learning_rate: float = setting(
-        0.01,
-        "Step of every update. A score needs 3 to 5 / learning_rate iterations to become a decision.",
-        minimum=0.0001,
-        maximum=1.0,
-        advanced=True,
-    )
-    threshold: float = setting(
-        0.1,
-        "A site is computed where sigmoid(score) is above this. The papers use 0.1.",
-        minimum=0.01,
-        maximum=0.99,
-        advanced=True,
-    )
+"""How near a router must come to the wanted share of all work, by number or by time."""
 
 
 class RouterTraining(Training):
@@ -74,16 +42,22 @@ class RouterTraining(Training):
             CacheError: If the method means nothing for the schedule, or cannot reach the refresh ratio.
         """
         super().__init__(config, lesson)
-        trained = self.trained_steps()
         own = self.settings
-        share = len(trained) / lesson.num_steps
-        if not own.penalty and own.refresh_ratio < 1 - share - 1e-9:
-            raise ConfigError(self.too_low(1 - share))
-        wanted = 1 - (1 - own.refresh_ratio) / share
-        router = Router(lesson.num_steps, len(self.sites), trained, lesson.draws.seed)
+        router = Router(lesson.num_steps, len(self.sites), self.trained_steps(), lesson.draws.seed)
         self.learner = Learner(router, own.learning_rate, lesson.device, lesson.dtype)
-        self.penalty = Penalty((len(trained), len(self.sites)), own.threshold, wanted, own.penalty or None)
         self._check = GradientCheck()
+        if not own.speedup:
+            self._steer(Costs.even(lesson.num_steps, len(self.sites)))
+
+    def begin(self, tell: Callable[[str], None]) -> None:
+        """Time the sites where a speed is asked for, in the first process for all.
+
+        Raises:
+            CacheError: If it cannot be reached.
+        """
+        if self.settings.speedup:
+            tell("measuring how long every site takes")
+            self._steer(from_first(lambda: measured(self.lesson, self.name, self.sites)))
 
     @property
     def settings(self) -> RouterConfig:
@@ -103,17 +77,35 @@ class RouterTraining(Training):
             ConfigError: If there are none.
         """
 
-    def too_low(self, least: float) -> str:
-        """Return why a refresh ratio below `least` cannot be met."""
+    def limit(self, least: float) -> tuple[str, str]:
+        """Return why `least` of all is computed in any case, and what to do besides asking for less."""
+        return f"{self.title} always computes {least:.0%} of all", ""
+
+    def _steer(self, costs: Costs) -> None:
+        """Set what sites cost, and the penalty that meets what is asked for."""
+        own, trained = self.settings, self.router.trained
+        share = costs.share_of(trained)
+        ratio = costs.ratio_at(own.speedup) if own.speedup else own.refresh_ratio
+        if not own.penalty and ratio < 1 - share - 1e-9:
+            raise ConfigError(self._out_of_reach(costs, 1 - share))
+        self.costs, self.wanted = costs, ratio
+        wanted = 1 - (1 - ratio) / share
+        self.penalty = Penalty(costs, trained, own.threshold, wanted, own.penalty or None)
+
+    def _out_of_reach(self, costs: Costs, least: float) -> str:
+        own, (why, instead) = self.settings, self.limit(least)
+        if not own.speedup:
+            return f"'refresh_ratio' is {own.refresh_ratio}, expected at least {least:g}: {why}. Raise it{instead}."
+        most = math.floor(100 * costs.speedup_at(least)) / 100
         return (
-            f"'refresh_ratio' is {self.settings.refresh_ratio}, expected at least {least:g}: {self.title} always computes "
-            f"{least:.0%} of all. Raise it."
+            f"'speedup' is {own.speedup}, expected at most {most:g}: {why}, and {costs.outside / (1 + costs.outside):.0%} of an "
+            f"uncached sampling's time is spent outside of what can be reused. Lower it{instead}."
         )
 
     def update(
         self, session: TrainingSession, call: Call, predict: Predict, teacher: Tensor, factor: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Learn from one call: loss = factor * distortion + beta * sum(shares).
+        """Learn from one call: loss = factor * distortion + beta * sum(cost * share).
 
         Args:
             session: Holds the features to mix with.
@@ -128,15 +120,16 @@ class RouterTraining(Training):
         Raises:
             CacheError: If the network lets no gradient through, or the distortion is no number.
         """
-        weight = self.penalty.weight
+        row = self.router.trained.index(call.step)
+        penalties = self.penalty.on(row).to(self.lesson.device)
         with torch.enable_grad(), writable():
             shares = self.learner.replica(call.step)
             (leaf,) = leaves_of([shares])
             student = session.evaluate(call, Mixture(self.sites, leaf), predict)
             loss = distortion(teacher, student, call)
             require_sound(loss, call)
-            (gradient,) = self.learner.descend(factor * loss + weight * leaf.sum(), [leaf], [shares])
-        gradient = gradient - weight
+            (gradient,) = self.learner.descend(factor * loss + (penalties * leaf).sum(), [leaf], [shares])
+        gradient = gradient - penalties
         if self._check.is_due and factor:
 
             def error(nudge: float) -> Tensor:
@@ -146,46 +139,62 @@ class RouterTraining(Training):
             self._check.compare(float(gradient.sum()) / factor, error)
         gradient = averaged(gradient)
         if bool(gradient.isfinite().all()):
-            self.penalty.observe(self.router.trained.index(call.step), leaf.detach(), gradient)
+            self.penalty.observe(row, leaf.detach(), gradient)
         self.router.clamp()
         return student.detach(), loss.detach()
 
     def figures(self) -> Mapping[str, float]:
-        """Return the refresh ratio that the router has now, and the penalty."""
-        ratio = self.router.refresh_ratio(self.settings.threshold)
-        return {"refresh_ratio": ratio, "penalty": self.penalty.weight}
+        """Return what the router saves as it is now, and the penalty."""
+        return {**self._measured(self.settings.threshold), "penalty": self.penalty.weight}
 
     def state(self) -> dict[str, Any]:
-        """Return scores, optimiser and penalty."""
-        return {"learner": self.learner.state(), "penalty": self.penalty.state()}
+        """Return scores, optimiser, costs and penalty."""
+        return {
+            "learner": self.learner.state(),
+            "costs": self.costs.state(),
+            "penalty": self.penalty.state(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a state."""
+        """Take up a state, with the costs that were measured when it began."""
         self.learner.restore(state["learner"])
+        self._steer(Costs.restored(state["costs"]))
         self.penalty.restore(state["penalty"])
 
     def outcome(self) -> Outcome:
         """Return the router. Where its ratio is not within 2 points of the wanted one, its threshold is moved to meet it."""
-        own, scores = self.settings, self.router.scores()
-        threshold, is_moved = own.threshold, False
-        if not own.penalty and abs(self.router.refresh_ratio(threshold) - own.refresh_ratio) > TOLERANCE:
-            threshold, is_moved = _meeting(self.router, own.refresh_ratio), True
-        ratio = self.router.refresh_ratio(threshold)
+        own, threshold, is_moved = self.settings, self.settings.threshold, False
+        if not own.penalty and abs(self._cost_ratio(threshold) - self.wanted) > TOLERANCE:
+            threshold, is_moved = self.router.threshold_at(self.wanted, self.costs), True
+        measured = self._measured(threshold)
+        wanted = "speedup" if own.speedup else "refresh_ratio"
         return Outcome(
             kind=Kind.ROUTER,
             method=self.name,
-            tensors={"score": scores},
+            tensors={"score": self.router.scores()},
             threshold=threshold,
             made={
                 "learning_rate": own.learning_rate,
                 "penalty": self.penalty.weight,
-                "wanted_refresh_ratio": own.refresh_ratio,
+                f"wanted_{wanted}": getattr(own, wanted),
                 "is_threshold_moved": is_moved,
             },
-            measured={"refresh_ratio": ratio},
+            measured=measured,
             charts=(self._picture(threshold),),
-            text=self._words(ratio, threshold, is_moved),
+            text=self._words(measured, threshold, is_moved),
         )
+
+    def _cost_ratio(self, threshold: float) -> float:
+        """Return the share of all work that the router does: by time where a speed is asked for, else by number."""
+        return self.costs.ratio(self.router.computed(threshold))
+
+    def _measured(self, threshold: float) -> dict[str, float]:
+        """Return the refresh ratio and, where a speed is asked for, the cost ratio and the ideal speedup."""
+        found = {"refresh_ratio": self.router.refresh_ratio(threshold)}
+        if self.settings.speedup:
+            ratio = self._cost_ratio(threshold)
+            found |= {"cost_ratio": ratio, "ideal_speedup": self.costs.speedup_at(ratio)}
+        return found
 
     def _picture(self, threshold: float) -> HeatMap:
         return HeatMap(
@@ -196,24 +205,19 @@ class RouterTraining(Training):
             legend=f"computed: above {threshold:.3g}",
         )
 
-    def _words(self, ratio: float, threshold: float, is_moved: bool) -> str:
-        lines = [
-            f"computes {ratio:.1%} of {self.lesson.num_steps} x {len(self.sites)} sites at threshold {threshold:.3g}"
-        ]
+    def _words(self, measured: Mapping[str, float], threshold: float, is_moved: bool) -> str:
+        own, wanted = self.settings, f"{self.wanted:.1%}"
+        ratio, table = measured["refresh_ratio"], f"{self.lesson.num_steps} x {len(self.sites)}"
+        lines = [f"computes {ratio:.1%} of {table} sites at threshold {threshold:.3g}"]
+        if own.speedup:
+            lines.append(
+                f"these take {measured['cost_ratio']:.1%} of the sites' time, for an ideal speedup of "
+                f"{measured['ideal_speedup']:.2f}x; {own.speedup:g}x was asked for"
+            )
+            wanted += " of the time"
         if is_moved:
             lines.append(
-                f"the threshold was moved from {self.settings.threshold:g} to meet {self.settings.refresh_ratio:.1%}: more "
-                "iterations or a higher learning rate would let the scores decide"
+                f"the threshold was moved from {own.threshold:g} to meet {wanted}: more iterations or a higher learning rate "
+                "would let the scores decide"
             )
         return "\n".join(lines)
-
-
-def _meeting(router: Router, ratio: float) -> float:
-    """Return the threshold at which the refresh ratio comes nearest to `ratio`: between two neighbouring shares."""
-    scores = router.scores()[list(router.trained)].flatten().sort(descending=True).values
-    full = router.num_steps * router.num_sites - len(scores)
-    computed = min(max(round(ratio * router.num_steps * router.num_sites) - full, 0), len(scores))
-    shares = torch.sigmoid(scores).tolist()
-    above = 1.0 if computed == 0 else shares[computed - 1]
-    below = 0.0 if computed == len(shares) else shares[computed]
-    return float((above + below) / 2)

@@ -52,6 +52,8 @@ class Progress:
         shown = [f"iteration {self.iteration} of {self.total}", f"loss {self.loss:.3g}"]
         if "refresh_ratio" in self.figures:
             shown.append(f"computes {self.figures['refresh_ratio']:.1%}")
+        if "ideal_speedup" in self.figures:
+            shown.append(f"ideal speedup {self.figures['ideal_speedup']:.2f}x")
         if self.seconds_left is not None:
             shown.append(f"about {self.seconds_left:.0f} s left")
         return ", ".join(shown)
@@ -122,12 +124,13 @@ class Trainer:
 
         Args:
             on_progress: Called after every iteration.
-            on_part: Called within a long iteration, with a line for people.
+            on_part: Called before the first and within a long iteration, with a line for people.
 
         Raises:
             CacheError: If what was saved belongs to another training, or the training fails.
         """
-        self._resume()
+        if not self._resume():
+            self.training.begin(on_part)
         standing, clock = self._state(), self._clock()
         try:
             while len(self.history) < self.iterations:
@@ -229,11 +232,11 @@ class Trainer:
             )
         return state
 
-    def _resume(self) -> None:
-        """Take up the saved state, which the first process reads for all: the others may be on other machines."""
+    def _resume(self) -> bool:
+        """Take up the saved state, if there is one, which the first process reads for all: others may be on other machines."""
         state = from_first(self._saved)
         if state is None:
-            return
+            return False
         self.training.restore(state["training"])
         self.history = [
             Progress(
@@ -245,6 +248,7 @@ class Trainer:
             )
             for number, (loss, seconds, figures) in enumerate(state["history"])
         ]
+        return True
 
 
 def artefact_of(

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ..policy import Policy
+from ..report import RunReport
 from ..types import Call, Run
 from .session import TrainingSession
 
@@ -59,6 +61,9 @@ class Trajectory(Protocol):
 
     def sample(self, draw: Draw, handle: Handler) -> Tensor:
         """Sample once, asking `handle` at every call, and return the end (B, C, ...)."""
+
+    def timed(self, draw: Draw, policy: Policy) -> RunReport:
+        """Sample once as the host does with a cache that follows `policy`, and return the report of that run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,13 @@ def test_own_time_leaves_out_what_was_measured_inside() -> None:
     assert clock.own_seconds(outer) < 0.02 <= clock.seconds(outer)
 
 
+def test_spans_are_measured_with_the_clock_that_is_given() -> None:
+    clock = Clock(torch.device("cpu"), iter([1.0, 3.5]).__next__)
+    span = clock.start()
+    clock.stop(span)
+    assert clock.seconds(span) == 2.5
+
+
 def test_arithmetic() -> None:
     clock = Clock(torch.device("cpu"))
     assert clock.own_seconds(Span(1.0, 4.0, [Span(1.0, 2.0), Span(2.0, 2.5)])) == 1.5

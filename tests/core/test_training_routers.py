@@ -23,6 +23,7 @@ from cache_core import (
     fingerprint,
     scoped_forwards,
 )
+from cache_core.training.costs import Costs
 from cache_core.training.harmonica import Denoising
 from cache_core.training.learning_to_cache import Pairs
 from cache_core.training.method import TRAININGS, Lesson, teach
@@ -306,7 +307,7 @@ def test_undefined_numbers_are_refused_with_the_step() -> None:
 
 
 def test_a_steered_penalty_is_the_price_that_the_wanted_share_can_afford() -> None:
-    penalty = Penalty((1, 4), threshold=0.5, wanted=0.5, fixed=None)
+    penalty = Penalty(Costs.even(1, 4), [0], threshold=0.5, wanted=0.5, fixed=None)
     assert penalty.weight == LEAST
     # c (1 - w)^2 with c = 1, 2, 3, 4 at w = 0.5: prices 2 (1 - threshold) c = c.
     penalty.observe(0, torch.full((4,), 0.5), -torch.tensor([1.0, 2.0, 3.0, 4.0]))
@@ -314,7 +315,7 @@ def test_a_steered_penalty_is_the_price_that_the_wanted_share_can_afford() -> No
 
 
 def test_a_fixed_penalty_is_not_steered() -> None:
-    penalty = Penalty((1, 2), threshold=0.5, wanted=0.5, fixed=7.0)
+    penalty = Penalty(Costs.even(1, 2), [0], threshold=0.5, wanted=0.5, fixed=7.0)
     penalty.observe(0, torch.full((2,), 0.5), torch.tensor([-1.0, -2.0]))
     assert penalty.weight == 7.0
 

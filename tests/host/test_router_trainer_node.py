@@ -222,3 +222,35 @@ def test_too_little_memory_is_refused_with_what_is_needed(
         host.module("cache_core").CacheError, match=r"Training needs about .* beside the weights"
     ):
         train(loaded())
+
+
+@pytest.mark.parametrize("method", ["harmonica", "learning_to_cache"])
+def test_a_router_that_was_trained_for_a_speed_does_the_work_that_leaves_it(
+    host: real.Host,
+    folder: Path,
+    train: Callable[..., Any],
+    report: Callable[[Any], Any],
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+    node = host.module("nodes.cache_router_trainer")
+    monkeypatch.setattr(node, "_live", lambda iterations: lambda progress, trainer: seen.append(trainer))
+    model = loaded()
+    asked = {"method": method, "refresh_ratio": 0.75, "speedup": 1.1}
+    name = train(model, asked, steps=6, cfg=2.0, iterations=1).args[0]
+    costs = seen[0].training.costs
+    # Of a double block both streams' attention is one piece of work.
+    assert [len(sites) for sites, _ in costs.shared] == [2, 2]
+
+    artefact = host.module("cache_core").read_artefact(folder / name)
+    policy = host.module("nodes.l2c_router_loader").make_policy(artefact, {"threshold": "from file"})
+    binding = host.module("nodes.host")
+    cached = binding.attach(model, binding.CacheBinding(policy, 0.0, 1.0))
+    real.sample(cached, steps=6, cfg=2.0)
+    computed = torch.tensor([call.computed for call in report(cached).calls]) > 0
+    # Times are those that were measured: the run's own would make this a test of the machine.
+    assert costs.ratio(computed) == pytest.approx(artefact.measured["cost_ratio"])
+    assert costs.ratio(computed) == pytest.approx(costs.ratio_at(1.1), abs=0.02)
+    assert artefact.measured["ideal_speedup"] == pytest.approx(1.1, abs=0.03)
+    assert artefact.made["wanted_speedup"] == 1.1

@@ -8,7 +8,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cache_core import Artefact, Call, Kind, Lane, Level, Run, Sampling, Site, fingerprint, scoped_forwards
+from cache_core import (
+    Artefact,
+    Call,
+    CallReport,
+    Kind,
+    Lane,
+    Level,
+    MemoryReport,
+    Policy,
+    Run,
+    RunReport,
+    Sampling,
+    Site,
+    fingerprint,
+    scoped_forwards,
+)
 from cache_core.adapter import ADAPTERS, Router, leaf
 from cache_core.blocks import Block, BlockAdapter
 from cache_core.scope import ForwardPatch
@@ -100,6 +115,19 @@ class Euler:
         sigmas = tuple(1 - i / steps for i in range(steps + 1))
         self.run = Run(sigmas=sigmas, sampler="euler", call_steps=tuple(range(steps)))
         self.drawn: list[Draw] = []
+        self.seconds = {"attn": 1.0, "mlp": 3.0}
+        self.call_seconds = 5.0 * len(network.blocks)
+        self.num_timed = 0
+
+    def timed(self, draw: Draw, policy: Policy) -> RunReport:
+        """Return the report of a run by a made-up clock, the same for every call: seconds of parts, alone or "a+b"."""
+        self.num_timed += 1
+        blocks = range(len(self.network.blocks))
+        pieces = [
+            tuple(f"blocks.{i}.{name}" for name in part.split("+")) for i in blocks for part in self.seconds
+        ]
+        work = [seconds for _ in blocks for seconds in self.seconds.values()]
+        return report_of(self.run, pieces, [(self.call_seconds, work)] * self.run.num_steps)
 
     def sample(self, draw: Draw, handle: Handler) -> Tensor:
         self.drawn.append(draw)
@@ -135,6 +163,31 @@ class Euler:
         with session.open_pass(self.network, lanes) as opened, scoped_forwards(opened.patches):
             velocity: Tensor = self.network(x, sigma, 0.3 * meant[:, None, None])
             return velocity
+
+
+def report_of(
+    run: Run, pieces: Sequence[tuple[str, ...]], calls: Sequence[tuple[float, Sequence[float]]]
+) -> RunReport:
+    """Return the report of an uncached run whose calls, and each piece of their work, took so many seconds."""
+    rows = [
+        CallReport(index=i, step=i, sigma=1.0, seconds=s, computed=(1,), reused=(0,), work=tuple(work))
+        for i, (s, work) in enumerate(calls)
+    ]
+    return RunReport(
+        method="learning_to_cache",
+        settings="",
+        level="module",
+        family="pupil",
+        sampler=run.sampler,
+        num_steps=run.num_steps,
+        sites=tuple(dict.fromkeys(name for names in pieces for name in names)),
+        calls=tuple(rows),
+        total_work=sum(sum(work) for _, work in calls),
+        saved_work=0.0,
+        seconds=sum(seconds for seconds, _ in calls),
+        memory=MemoryReport(),
+        pieces=tuple(pieces),
+    )
 
 
 def noise_of(seed: int) -> Tensor:
@@ -182,11 +235,11 @@ def profile(lesson: Lesson, steps: int = 4, reused: Sequence[int] | None = None)
     )
 
 
-def training(name: str, given: Lesson) -> Training:
+def training(name: str, given: Lesson, **settings: Any) -> Training:
     """Return a training of any method."""
     cls = TRAININGS[name]
     own: dict[str, dict[str, Any]] = {
         "harmonica": {"proxy_every": 2},
         "scale_shift": {"profile": profile(given)},
     }
-    return cls(cls.config_type(**own.get(name, {})), given)
+    return cls(cls.config_type(**own.get(name, {}), **settings), given)
