@@ -78,6 +78,7 @@ def test_shared_work_is_saved_only_where_all_its_sites_are_reused() -> None:
                 recorder.add_work(number, (a, b), Span(0.0, 4.0))
     report = session.close(seconds=1.0)
     assert (report.total_work, report.saved_work) == (12.0, 4.0)
+    assert report.pieces == (((str(a), str(b)), 4.0),)
     assert report.num_reused == 3
 
 
