@@ -10,10 +10,10 @@ import torch
 from ..cache_core import HeatMap, Kind, Policy, Run
 from ..cache_core.policies.mask import Mask as MaskPolicy
 from ..cache_core.policies.mask import MaskConfig
-from ..cache_core.searching.lists import computed, share_of_calls
+from ..cache_core.searching.lists import computed
 from ..cache_core.searching.mask_table import MaskTable
 from ..cache_core.searching.masks import Mask, Parts
-from ..cache_core.searching.outcome import FOUND, artefact_of, picture_of_mask
+from ..cache_core.searching.outcome import FOUND, artefact_of, picture_of_mask, written
 from ..cache_core.searching.record import typical
 from ..cache_core.searching.search import FROM_TABLE, Search
 from ..cache_core.searching.site_record import SiteRecord
@@ -50,7 +50,7 @@ class MaskWay(Way[Mask]):
         results, pieces = runs.record_sites(record, seen)
         self._parts = replace(self._parts, pieces=pieces)
         costs = torch.stack([record.costs[list(unit)].sum(0) for unit in self._parts.units])
-        table = MaskTable(costs.numpy(), self._parts, share_of_calls(self._lists[RULE], self._calls))
+        table = MaskTable(costs.numpy(), self._parts, self.num_full)
         errors = {}
         for number, group in enumerate(table.groups, 1):
             say(f"weighing part {number} of {len(table.groups)}")
@@ -93,9 +93,11 @@ class MaskWay(Way[Mask]):
         """Return what a mask computes."""
         measured, worth = self.measured(plan), f"{self.num_full} of {self._run.num_steps} steps"
         cost, ratio = measured["cost_ratio"], measured["refresh_ratio"]
+        same = f"the same: {written(plan[0])}" if len(set(plan)) == 1 else "their own, see the plot"
         return [
             f"computes {cost:.1%} of the time of all {self._order.searched}: no more than {worth}",
             f"which is {ratio:.1%} of their evaluations (refresh ratio {ratio:.3f})",
+            f"steps of the {self._order.searched}: {same}",
         ]
 
     def measured(self, plan: Mask) -> Mapping[str, float]:

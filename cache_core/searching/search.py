@@ -2,7 +2,7 @@
 
 A plan says what is computed: a list of full steps, or such a list for every part of the network. The search is a descent by
 coordinates. The first plans are those it was given and the cheapest of the table. From then on it tries, next to the best plan so far,
-the one that the table finds cheapest, its one free number fitted anew to all errors measured; or the table's own cheapest, if that has
+the one that the table finds cheapest, its one or two free numbers fitted anew to all errors measured; or the table's own cheapest, if that has
 become another. A plan takes the place of the best where its measured errors are lower by more than the standard error of the difference
 over the pictures seen. So the result is never worse than the first plan on the pictures that were seen, and unlikely to be on others.
 """
@@ -17,11 +17,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from .beliefs import Belief, fitted
 from .record import is_nearer, typical
-from .slopes import fitted_slope
 
 ENOUGH = 3
-"""Errors that a fit of one number takes."""
+"""Errors that a fit takes."""
 
 FROM_TABLE = "table"
 """Name of the table's first plan."""
@@ -32,13 +32,17 @@ Plan = TypeVar("Plan", bound=tuple[Any, ...])
 class Table(Protocol[Plan]):
     """What an uncached sampling says of plans that all cost the same."""
 
-    def best(self, slope: float) -> Plan:
+    @property
+    def beliefs(self) -> Iterable[Belief]:
+        """Beliefs to choose from."""
+
+    def best(self, belief: Belief) -> Plan:
         """Return the plan with the lowest predicted error."""
 
-    def predicted(self, plan: Plan, slope: float) -> float:
+    def predicted(self, plan: Plan, belief: Belief) -> float:
         """Return the error of a plan, up to a factor that is the same for all."""
 
-    def near(self, plan: Plan, slope: float) -> Iterable[Plan]:
+    def near(self, plan: Plan, belief: Belief) -> Iterable[Plan]:
         """Return plans that differ little from `plan`."""
 
 
@@ -78,7 +82,7 @@ class Search(Generic[Plan]):
             measure: Returns the errors (P,) of a real run; may raise, which ends the search.
         """
         self._table, self._measure = table, measure
-        self.starts = dict(starts) | {FROM_TABLE: table.best(0.0)}
+        self.starts = dict(starts) | {FROM_TABLE: table.best(Belief())}
         self.tries: list[Try[Plan]] = []
 
     @property
@@ -87,11 +91,12 @@ class Search(Generic[Plan]):
         return reduce(better, self.tries) if self.tries else None
 
     @property
-    def slope(self) -> float:
-        """How much more late errors matter than early ones, as far as the tries tell; see `slopes`."""
+    def belief(self) -> Belief:
+        """What the tries tell beyond the table; see `beliefs`."""
         if len(self.tries) < ENOUGH:
-            return 0.0
-        return fitted_slope(self._table.predicted, {one.plan: one.error for one in self.tries})
+            return Belief()
+        measured = {one.plan: one.error for one in self.tries}
+        return fitted(self._table.predicted, measured, self._table.beliefs)
 
     def step(self) -> bool:
         """Try one more plan; return whether there was one."""
@@ -106,6 +111,6 @@ class Search(Generic[Plan]):
         if waiting:
             return waiting[0]
         assert self.best is not None
-        slope = self.slope
-        near = {*self._table.near(self.best.plan, slope), self._table.best(slope)}
-        return min(near - known, key=lambda plan: (self._table.predicted(plan, slope), plan), default=None)
+        belief = self.belief
+        near = {*self._table.near(self.best.plan, belief), self._table.best(belief)}
+        return min(near - known, key=lambda plan: (self._table.predicted(plan, belief), plan), default=None)

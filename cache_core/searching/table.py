@@ -11,7 +11,7 @@ pictures of what a gap adds, in parts of what all gaps of that list cost that pi
 time near the one before.
 
 How much an error matters in the end depends on when it was made: later steps may take it back or make it grow. The search fits
-one number for that to the errors of the real runs: see `slopes`.
+one number for that to the errors of the real runs: see `beliefs`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ..forecasting import ForecastConfig, forecast
 from ..types import MODEL_SITE, Call, Snapshot, Target
+from .beliefs import SLOPES, Belief
 from .lists import Steps, cheapest, neighbours
 from .record import SMALLEST, Record, typical
-from .slopes import weight
 
 ROUNDS = 4
 """Most times that the best list is computed near the one before."""
@@ -39,7 +39,7 @@ class GapTable:
         self._outputs, self._shares, self._scales = record.outputs, record.shares, record.scales[:, None]
         self._drifts: dict[tuple[Steps, int], Tensor] = {}
         self._costs: dict[tuple[Steps, int], Tensor] = {}
-        self._best: dict[float, Steps] = {}
+        self._best: dict[Belief, Steps] = {}
         calls = [
             Call(index=k, step=k, sigma=self._run.sigmas[k], run=self._run) for k in range(self.num_steps)
         ]
@@ -60,47 +60,52 @@ class GapTable:
             self._costs[gap] = self._drift(*gap).square().sum(1)
         return self._costs[gap]
 
-    def predicted(self, steps: Steps, slope: float) -> float:
+    def predicted(self, steps: Steps, belief: Belief) -> float:
         """Return the error of a list, up to a factor that is the same for all."""
-        return typical(self._total(steps, slope).sqrt())
+        return typical(self._total(steps, belief).sqrt())
 
-    def best(self, slope: float) -> Steps:
+    def best(self, belief: Belief) -> Steps:
         """Return the list with the lowest predicted error."""
-        if slope not in self._best:
-            self._best[slope] = self._worked_out(slope)
-        return self._best[slope]
+        if belief not in self._best:
+            self._best[belief] = self._worked_out(belief)
+        return self._best[belief]
 
-    def near(self, steps: Steps, slope: float) -> set[Steps]:
+    @property
+    def beliefs(self) -> tuple[Belief, ...]:
+        """Beliefs to choose from: a list leaves no step half computed."""
+        return SLOPES
+
+    def near(self, steps: Steps, belief: Belief) -> set[Steps]:
         """Return the lists with one full step elsewhere than `steps`."""
         return set(neighbours(steps, self.num_steps))
 
-    def _worked_out(self, slope: float) -> Steps:
+    def _worked_out(self, belief: Belief) -> Steps:
         alike = torch.ones_like(self._scales[:, 0])
-        found = [self._cheapest(slope, alike)]
+        found = [self._cheapest(belief, alike)]
         for _ in range(ROUNDS):
-            shares = 1.0 / self._total(found[-1], slope).clamp(min=SMALLEST**2)
-            found.append(self._cheapest(slope, shares))
+            shares = 1.0 / self._total(found[-1], belief).clamp(min=SMALLEST**2)
+            found.append(self._cheapest(belief, shares))
             if found[-1] in found[:-1]:
                 break
-        return min(found, key=lambda steps: self.predicted(steps, slope))
+        return min(found, key=lambda steps: self.predicted(steps, belief))
 
-    def _cheapest(self, slope: float, shares: Tensor) -> Steps:
+    def _cheapest(self, belief: Belief, shares: Tensor) -> Steps:
         """Return the list whose gaps cost least, where a picture counts by its share of `shares` (P,)."""
         known: dict[tuple[Steps, int], float] = {}
 
         def cost(steps: Steps, until: int) -> float:
             gap = steps[-self._settings.memory :], until
             if gap not in known:
-                known[gap] = float(self.cost(*gap) @ shares) * weight(slope, steps[-1], self.num_steps)
+                known[gap] = float(self.cost(*gap) @ shares) * belief.weight(steps[-1], self.num_steps)
             return known[gap]
 
         return cheapest(self.num_steps, self._num_full, cost)
 
-    def _total(self, steps: Steps, slope: float) -> Tensor:
+    def _total(self, steps: Steps, belief: Belief) -> Tensor:
         """Return what all gaps of a list cost each picture, (P,)."""
         ends = (*steps[1:], self.num_steps)
         gaps = [
-            self.cost(steps[: i + 1], end) * weight(slope, step, self.num_steps)
+            self.cost(steps[: i + 1], end) * belief.weight(step, self.num_steps)
             for i, (step, end) in enumerate(zip(steps, ends, strict=True))
         ]
         return torch.stack(gaps).sum(0)

@@ -13,6 +13,7 @@ import torch
 
 from cache_core import Call, Lane, Level, Recording, Run, Sample, Site
 from cache_core.errors import CacheError
+from cache_core.searching.beliefs import Belief, fitted
 from cache_core.searching.lists import Steps
 from cache_core.searching.mask_table import MaskTable
 from cache_core.searching.masks import Mask, Parts, affordable_mask, cheapest_mask
@@ -47,6 +48,22 @@ def _costs(seed: int, num_units: int = 2) -> np.ndarray:
     for start, end in itertools.product(range(NUM_STEPS), range(NUM_STEPS + 1)):
         if end <= start + 1:
             found[:, start, end] = 0.0 if end == start + 1 else np.inf
+    return found
+
+
+def _even_costs() -> np.ndarray:
+    """Return costs of 1 for every step that is left out."""
+    found = np.full((2, NUM_STEPS, NUM_STEPS + 1), np.inf)
+    for start, end in itertools.combinations(range(NUM_STEPS + 1), 2):
+        found[:, start, end] = end - start - 1
+    return found
+
+
+def _growing_costs(seed: int) -> np.ndarray:
+    """Return costs that grow with every further step that is left out, at random rates."""
+    rates, found = np.random.default_rng(seed).random((2, NUM_STEPS + 1)), _even_costs()
+    for start, end in itertools.combinations(range(NUM_STEPS + 1), 2):
+        found[:, start, end] = sum(rates[:, step] * (step - start) for step in range(start + 1, end))
     return found
 
 
@@ -194,41 +211,78 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 
 def test_weighed_table_predicts_what_the_real_runs_of_its_groups_had() -> None:
-    table = MaskTable(_costs(3), APART, 0.5)
+    table = MaskTable(_costs(3), APART, 2)
     assert table.groups == ("a.x, first half", "b.x, first half")
     assert table.every_second("b.x, first half") == ((0, 1, 2, 3, 4), (0, 2, 4))
     errors = dict(zip(table.groups, (0.3, 0.002), strict=True))
     weighed = table.weighed(errors)
     for group, error in errors.items():
-        assert weighed.predicted(table.every_second(group), 0.0) == pytest.approx(error)
+        assert weighed.predicted(table.every_second(group), Belief()) == pytest.approx(error)
 
 
-def test_best_mask_follows_the_slope_and_its_neighbours_other_emphases() -> None:
-    parts = _parts({("a.0.x",): 1.0, ("b.0.x",): 1.0}, ("a.0.x", "b.0.x"))
-    costs = np.where(np.isfinite(_costs(0)), 1.0, np.inf)
-    for start, end in itertools.product(range(NUM_STEPS), range(NUM_STEPS + 1)):
-        if end > start:
-            costs[:, start, end] = (end - start - 1) ** 2
-    table = MaskTable(costs, parts, 0.6)
-    assert max(table.best(5.0)[0]) > max(table.best(-5.0)[0])
-    near = table.near(table.best(0.0), 0.0)
-    assert any(len(mask[0]) > len(mask[1]) for mask in near)
-    assert any(len(mask[0]) < len(mask[1]) for mask in near)
-    assert all(parts.share(mask) <= 0.6 for mask in near)
+def test_prediction_adds_the_gaps_and_what_goes_on_from_one_unit_to_the_next() -> None:
+    """Every step of a gap adds 1. Step 1 leaves out b; a is computed there, and reused for two steps; half the picture is a's."""
+    table, mask = MaskTable(_even_costs(), APART, 3), ((0, 1, 4), (0, 2, 3, 4))
+    for coupling in (0.5, 10.0):
+        expected = (2 + 1) + coupling * 1 * (0.5 * 2)
+        assert table.predicted(mask, Belief(coupling=coupling)) == pytest.approx(expected**0.5)
 
 
-def test_search_of_a_mask_descends_to_lower_errors_at_no_more_time() -> None:
-    """Real errors weigh one group a hundred times as much as the table believes; its neighbours lead there."""
-    table = MaskTable(_costs(5), APART, 0.5)
-    real = _costs(5)
-    real[0] *= 100
-    starts = {"even": ((0, 2), (0, 2))}
-    search: Search[Mask] = Search(table, starts, lambda mask: torch.tensor([_total(real, mask)]).sqrt())
+def test_where_everything_is_computed_together_coupling_adds_nothing() -> None:
+    table, mask = MaskTable(_costs(2), APART, 3), ((0, 2, 3), (0, 2, 3))
+    for coupling in (1.0, 100.0):
+        assert table.predicted(mask, Belief(coupling=coupling)) ** 2 == pytest.approx(_total(_costs(2), mask))
+
+
+def test_best_steps_for_everything_are_those_of_trying_all_and_in_the_family() -> None:
+    for seed in range(10):
+        costs = _costs(seed)
+        lists = [(steps, steps) for steps in ALL_LISTS if len(steps) == 3]
+        family = MaskTable(costs, APART, 3).near(((0, 1, 2), (0, 1, 3)), Belief())
+        assert min(lists, key=lambda mask: _total(costs, mask)) in family
+
+
+def test_without_coupling_units_go_their_own_ways_and_take_no_longer() -> None:
+    mask = MaskTable(_costs(3), APART, 3).best(Belief(coupling=1e-9))
+    assert mask[0] != mask[1]
+    assert APART.share(mask) <= 3 / NUM_STEPS
+
+
+def test_late_errors_that_matter_more_draw_the_steps_to_the_end() -> None:
+    table = MaskTable(_even_costs() ** 2, APART, 3)
+    early, late = (sum(table.best(Belief(slope=slope, coupling=1e9))[0]) for slope in (-9.0, 9.0))
+    assert early < late
+
+
+def test_neighbours_of_a_mask_are_other_steps_for_everything_and_the_family() -> None:
+    table = MaskTable(_costs(1), APART, 3)
+    near = table.near(((0, 1, 2), (0, 1, 2)), Belief())
+    assert {((0, 1, 4), (0, 1, 4)), ((0, 2, 3), (0, 2, 3))} <= near
+    assert table.best(Belief(coupling=1e-9)) in near
+    assert table.near(((0, 1, 2), (0, 1, 3)), Belief()) < near
+
+
+def test_real_runs_tell_how_strong_the_coupling_is() -> None:
+    table = MaskTable(_growing_costs(3), APART, 3)
+    masks = list(itertools.product([steps for steps in ALL_LISTS if len(steps) == 3], repeat=2))
+    for coupling in (1.0, 100.0):
+        measured = {mask: 2 * table.predicted(mask, Belief(coupling=coupling)) for mask in masks}
+        assert fitted(table.predicted, measured, table.beliefs).coupling == pytest.approx(coupling)
+
+
+@pytest.mark.parametrize("coupling", [0.0, 100.0])
+def test_search_of_a_mask_finds_whether_parts_may_go_their_own_ways(coupling: float) -> None:
+    table = MaskTable(_growing_costs(3), APART, 3)
+
+    def measure(mask: Mask) -> torch.Tensor:
+        return torch.tensor([table.predicted(mask, Belief(coupling=coupling))])
+
+    search: Search[Mask] = Search(table, {"even": ((0, 2, 4), (0, 2, 4))}, measure)
     for _ in range(8):
         search.step()
     assert search.best is not None
-    assert search.best.error < search.tries[1].error
-    assert all(APART.share(one.plan) <= 0.5 for one in search.tries)
+    assert (search.best.plan[0] == search.best.plan[1]) is (coupling > 0)
+    assert all(APART.share(one.plan) <= 0.6 for one in search.tries)
     assert list(search.starts) == ["even", FROM_TABLE]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cache_core import Architecture, CacheError, Kind, Level, Run, Sampling
 from cache_core.forecasting import ForecastConfig
+from cache_core.searching.beliefs import Belief, fitted
 from cache_core.searching.lists import Steps, cheapest, computed, neighbours, share_of_calls
 from cache_core.searching.outcome import (
     Rival,
@@ -33,7 +34,6 @@ from cache_core.searching.record import (
     typical,
 )
 from cache_core.searching.search import FROM_TABLE, Search, Try
-from cache_core.searching.slopes import fitted_slope
 from cache_core.searching.table import GapTable
 from cache_core.types import MODEL_SITE
 
@@ -128,8 +128,8 @@ def test_cost_of_a_gap_is_what_euler_would_be_off_by(settings: ForecastConfig) -
 def test_error_is_predicted_from_the_gaps_with_later_ones_counting_by_the_slope() -> None:
     table = _table()
     early, late = (0, 3, 4, 5, 6, 7), (0, 1, 2, 3, 4, 7)
-    assert table.predicted(early, 0.0) == pytest.approx(typical(table.cost((0,), 3).sqrt()))
-    growth = table.predicted(late, 2.0) / table.predicted(late, 0.0)
+    assert table.predicted(early, Belief()) == pytest.approx(typical(table.cost((0,), 3).sqrt()))
+    growth = table.predicted(late, Belief(slope=2.0)) / table.predicted(late, Belief())
     assert growth == pytest.approx(math.exp(4 / NUM_STEPS))
 
 
@@ -137,8 +137,8 @@ def test_error_is_predicted_from_the_gaps_with_later_ones_counting_by_the_slope(
 def test_slope_is_found_again_from_errors_that_follow_it(slope: float) -> None:
     table = _table()
     lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)][::3]
-    measured = {steps: 7.0 * table.predicted(steps, slope) for steps in lists}
-    assert fitted_slope(table.predicted, measured) == pytest.approx(slope, abs=0.5)
+    measured = {steps: 7.0 * table.predicted(steps, Belief(slope=slope)) for steps in lists}
+    assert fitted(table.predicted, measured, table.beliefs).slope == pytest.approx(slope, abs=0.5)
 
 
 def test_record_of_several_samplings_has_all_pictures() -> None:
@@ -233,7 +233,7 @@ def test_search_begins_with_what_it_is_given_and_the_tables_own() -> None:
     for _ in range(3):
         search.step()
     assert seen == [(0, 2, 4, 6), (0, 1, 3, 6), search.starts[FROM_TABLE]]
-    assert search.starts[FROM_TABLE] == _table().best(0.0)
+    assert search.starts[FROM_TABLE] == _table().best(Belief())
 
 
 def test_result_is_never_worse_than_a_start_and_every_list_has_the_asked_length() -> None:
@@ -251,7 +251,7 @@ def test_search_descends_to_the_best_list_of_a_sum_over_gaps() -> None:
     """Errors as the table predicts them at another slope: the fit finds it, and the search its best list."""
     table = _table()
     lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)]
-    error = {steps: 3 * table.predicted(steps, 5.0) for steps in lists}
+    error = {steps: 3 * table.predicted(steps, Belief(slope=5.0)) for steps in lists}
     search, _ = _search(error, even=(0, 2, 4, 6))
     for _ in range(10):
         search.step()
@@ -349,6 +349,7 @@ def test_best_list_of_the_table_has_the_lowest_predicted_error_of_all() -> None:
     table = GapTable(make_record(run, [outputs], [latents * torch.tensor([[1.0], [100.0]])]), HALF, 4)
     lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)]
     for slope in (-3.0, 0.0, 3.0):
-        assert table.best(slope) == min(lists, key=lambda steps: table.predicted(steps, slope))
+        belief = Belief(slope=slope)
+        assert table.best(belief) == min(lists, key=lambda steps: table.predicted(steps, belief))
     still = GapTable(make_record(run, [outputs[:, :1].expand_as(outputs)], [latents]), HALF, 4)
-    assert still.predicted(still.best(0.0), 0.0) < 1e-5
+    assert still.predicted(still.best(Belief()), Belief()) < 1e-5

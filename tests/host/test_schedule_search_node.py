@@ -250,6 +250,8 @@ def test_the_mask_that_was_found_is_followed_at_the_promised_cost(
     assert f"(refresh ratio {run.refresh_ratio:.3f})" in text
     assert artefact.measured["cost_ratio"] <= 0.5 + 1e-9
     assert (run.level, run.notes) == (artefact.architecture.level.value, ())
+    is_same = len({tuple(column) for column in artefact.tensors["compute"].T.tolist()}) == 1
+    assert f"steps of the {searches}: {'the same' if is_same else 'their own'}" in text
     assert (picture.ndim, picture.shape[-1]) == (4, 3)
 
 
