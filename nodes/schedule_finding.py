@@ -120,9 +120,9 @@ def find(order: Order, on_change: Callable[[Progress], None]) -> Found:
         run=run,
         on_step=progress.step,
     )
-    known, uncached = way.look(runs, progress.say)
+    seen = way.look(runs, progress.say)
     search: Search[Any] = Search(
-        known, way.starts(), lambda plan: runs.errors_of(way.policy(plan), order.seen, uncached)
+        seen.table, seen.starts, lambda plan: runs.errors_of(way.policy(plan), order.seen, seen.results)
     )
     progress.search = search
     try:

@@ -10,7 +10,7 @@ import torch
 from ..cache_core import HeatMap, Kind, Policy, Run
 from ..cache_core.policies.mask import Mask as MaskPolicy
 from ..cache_core.policies.mask import MaskConfig
-from ..cache_core.searching.lists import computed
+from ..cache_core.searching.lists import Steps, computed
 from ..cache_core.searching.mask_table import MaskTable
 from ..cache_core.searching.masks import Mask, Parts
 from ..cache_core.searching.outcome import FOUND, artefact_of, picture_of_mask, written
@@ -20,10 +20,13 @@ from ..cache_core.searching.site_record import SiteRecord
 from .host import adapter_of
 from .schedule_order import RULE, Order
 from .schedule_runs import Runs
-from .schedule_ways import Results, Way
+from .schedule_ways import Look, Way
 
 FORA = "fixed interval (FORA)"
 """The mask that computes everything every N steps, as near as the speedup comes to a whole N."""
+
+APART = "steps of their own"
+"""The mask whose parts are computed in different steps, as the table says."""
 
 
 class MaskWay(Way[Mask]):
@@ -43,8 +46,11 @@ class MaskWay(Way[Mask]):
         """At most one sampling per group."""
         return len(set(self._parts.groups))
 
-    def look(self, runs: Runs, say: Callable[[str], None]) -> tuple[MaskTable, Results]:
-        """Record what reuse costs each site, and weigh each group by a real run of the first picture."""
+    def look(self, runs: Runs, say: Callable[[str], None]) -> Look[Mask]:
+        """Record what reuse costs each site, and weigh each group by a real run of the first picture.
+
+        The masks to begin with compute everything in the same steps, but for one, to see what that does.
+        """
         seen = self._order.seen
         record = SiteRecord(self._order.level, self._names, self._run)
         results, pieces = runs.record_sites(record, seen)
@@ -56,14 +62,9 @@ class MaskWay(Way[Mask]):
             say(f"weighing part {number} of {len(table.groups)}")
             policy = self.policy(table.every_second(group))
             errors[group] = typical(runs.errors_of(policy, seen[:1], results[:1]))
-        return table.weighed(errors), results
-
-    def starts(self) -> Mapping[str, Mask]:
-        """Return the masks that compute every part in the same steps."""
-        num_steps, num_full = self._run.num_steps, self.num_full
-        interval = tuple(number * num_steps // num_full for number in range(num_full))
-        lists = {RULE: self._lists[RULE], FORA: interval}
-        return {name: (steps,) * len(self._parts.units) for name, steps in lists.items()}
+        weighed, rule = table.weighed(errors), self._together(self._lists[RULE])
+        starts = {RULE: rule, FORA: self._together(self._interval), APART: weighed.apart}
+        return Look(table=weighed, starts=starts, results=results)
 
     def policy(self, plan: Mask) -> Policy:
         """Return a mask."""
@@ -76,7 +77,7 @@ class MaskWay(Way[Mask]):
         """Return the mask, a fixed interval at the same cost, and the step list of the rule."""
         return {
             FOUND: ("this mask", self.policy(plan)),
-            "fora": (f"everything at a {FORA}", self.policy(self.starts()[FORA])),
+            "fora": (f"everything at a {FORA}", self.policy(self._together(self._interval))),
             "step_list": (f"Step List by its {RULE}", self._order.step_list(speedup=self._order.speedup)),
         }
 
@@ -103,6 +104,13 @@ class MaskWay(Way[Mask]):
     def measured(self, plan: Mask) -> Mapping[str, float]:
         """Return the share of time too."""
         return {**super().measured(plan), "cost_ratio": self._parts.share(plan)}
+
+    @property
+    def _interval(self) -> Steps:
+        return tuple(number * self._run.num_steps // self.num_full for number in range(self.num_full))
+
+    def _together(self, steps: Steps) -> Mask:
+        return (steps,) * len(self._parts.units)
 
     @property
     def _names(self) -> tuple[str, ...]:

@@ -194,7 +194,7 @@ def _search_inputs() -> list[Any]:
             default=12,
             min=1,
             max=10_000,
-            tooltip="Most lists or masks to sample with. The first three are what is known without a search and what is worked out from the uncached "
+            tooltip="Most lists or masks to sample with. The first three or four are what is known without a search and what is worked out from the uncached "
             "sampling; most is gained by then.",
         ),
         io.Float.Input(

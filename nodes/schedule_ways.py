@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -20,8 +21,20 @@ from .schedule_runs import Runs
 
 Plan = TypeVar("Plan", bound=tuple[Any, ...])
 
-Results = list[torch.Tensor]
-"""What uncached samplings ended in, see `Runs.uncached`."""
+
+@dataclass(frozen=True, kw_only=True)
+class Look(Generic[Plan]):
+    """What uncached samplings told.
+
+    Attributes:
+        table: What plans are predicted to cost.
+        starts: Plans to begin with, by name, beside the table's best.
+        results: What the samplings ended in, see `Runs.uncached`.
+    """
+
+    table: Table[Plan]
+    starts: Mapping[str, Plan]
+    results: list[torch.Tensor]
 
 
 class Way(ABC, Generic[Plan]):
@@ -50,12 +63,8 @@ class Way(ABC, Generic[Plan]):
         return 0
 
     @abstractmethod
-    def look(self, runs: Runs, say: Callable[[str], None]) -> tuple[Table[Plan], Results]:
-        """Sample what the search sees, uncached; return what that tells, and the results. `say` is told what is done."""
-
-    @abstractmethod
-    def starts(self) -> Mapping[str, Plan]:
-        """Return the plans that are known without a search, once it has looked."""
+    def look(self, runs: Runs, say: Callable[[str], None]) -> Look[Plan]:
+        """Sample what the search sees, uncached, and return what that tells; `say` is told what is done."""
 
     @abstractmethod
     def policy(self, plan: Plan) -> Policy:
@@ -109,14 +118,11 @@ class StepWay(Way[Steps]):
 
     kind = Kind.STEPS
 
-    def look(self, runs: Runs, say: Callable[[str], None]) -> tuple[GapTable, Results]:
-        """Record the outputs of the network, and forecast along them."""
+    def look(self, runs: Runs, say: Callable[[str], None]) -> Look[Steps]:
+        """Record the outputs of the network, and forecast along them; begin with the method's own rule and even spacing."""
         record, results = runs.record(self._order.seen)
-        return GapTable(record, self._order.forecast, self.num_full), results
-
-    def starts(self) -> Mapping[str, Steps]:
-        """Return the method's own rule, and even spacing."""
-        return self._lists
+        table = GapTable(record, self._order.forecast, self.num_full)
+        return Look(table=table, starts=self._lists, results=results)
 
     def policy(self, plan: Steps) -> Policy:
         """Return a step list."""

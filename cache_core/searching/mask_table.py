@@ -70,6 +70,11 @@ class MaskTable:
         """Return the mask of the family with the lowest predicted error."""
         return min(self._family(belief), key=lambda mask: self.predicted(mask, belief))
 
+    @property
+    def apart(self) -> Mask:
+        """The mask of the family whose units first go their own ways: its error tells how strong the coupling is."""
+        return self._family(Belief())[1]
+
     def near(self, mask: Mask, belief: Belief) -> set[Mask]:
         """Return the family, and where `mask` computes everything in the same steps, those with one step elsewhere."""
         moved = neighbours(mask[0], self._num_steps) if _is_tied(mask) else ()
@@ -86,10 +91,9 @@ class MaskTable:
     def _family(self, belief: Belief) -> tuple[Mask, ...]:
         if belief.slope not in self._families:
             counted = self._costs * self._late(belief)[:, None]
-            sizes = [self._num_full + 2**power for power in range(self._num_steps.bit_length())]
-            loose = [
-                self._loose(counted, size) for size in {*sizes, self._num_steps} if size <= self._num_steps
-            ]
+            sizes = {self._num_full + 2**power for power in range(self._num_steps.bit_length())}
+            reached = sorted(min(size, self._num_steps) for size in sizes)
+            loose = [self._loose(counted, size) for size in dict.fromkeys(reached)]
             same = self._tied(self._common(counted, self._num_full))
             self._families[belief.slope] = (same, *loose)
         return self._families[belief.slope]

@@ -260,6 +260,7 @@ def test_neighbours_of_a_mask_are_other_steps_for_everything_and_the_family() ->
     assert {((0, 1, 4), (0, 1, 4)), ((0, 2, 3), (0, 2, 3))} <= near
     assert table.best(Belief(coupling=1e-9)) in near
     assert table.near(((0, 1, 2), (0, 1, 3)), Belief()) < near
+    assert len(set(table.apart)) == 2 and table.apart in near
 
 
 def test_real_runs_tell_how_strong_the_coupling_is() -> None:
