@@ -1,7 +1,7 @@
-"""A searched step list against the default rule, even spacing and fewer steps: `python dev.py bench schedule`.
+"""A searched step list or mask against what is known without a search, and fewer steps: `python dev.py bench schedule`.
 
 The search is the one of the node `CacheScheduleSearch`, on a model of the zoo. What it found is then sampled with on other prompts and
-other seeds, and compared with the uncached pictures. Nothing is written but the list itself, into a folder that may be named.
+other seeds, and compared with the uncached pictures. Nothing is written but what was found, into a folder that may be named.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ def main(arguments: Sequence[str]) -> None:
 
 def _search(engine: Engine, pipeline: Pipeline, options: argparse.Namespace, folder: Path) -> Any:
     module = sys.modules[engine.host.__name__.replace(".host", ".schedule_finding")]
+    asked = sys.modules[engine.host.__name__.replace(".host", ".schedule_order")]
     uncached = sys.modules[engine.host.__name__.replace(".host", ".uncached")]
     settings = uncached.KSamplerSettings(
         steps=options.steps, cfg=options.cfg, sampler=SAMPLER, scheduler=SCHEDULER
     )
     side = pipeline.size // 8
-    order = module.Order(
+    order = asked.Order(
         model=pipeline.model,
         settings=settings,
         prompts=[condition([caption(scene_of(options.first + i))]) for i in range(options.prompts)],
@@ -58,7 +59,8 @@ def _search(engine: Engine, pipeline: Pipeline, options: argparse.Namespace, fol
         seed=options.first,
         num_seeds=1,
         speedup=options.speedup,
-        forecast=module.ForecastConfig(),
+        forecast=asked.ForecastConfig(),
+        searched=options.searches,
         tries=options.tries,
         minutes=options.minutes,
         folder=folder,
@@ -71,18 +73,17 @@ def _search(engine: Engine, pipeline: Pipeline, options: argparse.Namespace, fol
 def _report(engine: Engine, pipeline: Pipeline, options: argparse.Namespace, found: Any) -> None:
     """Print the mean PSNR and latent error of every way to sample, on seeds that the search did not see."""
     began, seeds = time.perf_counter(), range(options.tested, options.tested + options.seeds)
-    starts = found.search.starts | {"found": found.search.best.steps}
+    way, search = found.way, found.search
     uncached = _draw(pipeline, seeds, options.steps, options.cfg)
-    fewer = len(found.search.best.steps)
-    ways = {f"{fewer} plain steps": _draw(pipeline, seeds, fewer, options.cfg)}
-    method = engine.core.POLICIES["step_list"]
-    known: dict[tuple[int, ...], Tensor] = {}
-    for name, steps in starts.items():
-        if steps not in known:
-            policy = method(method.config_type(steps=", ".join(map(str, steps))))
+    ways = {f"{way.num_full} plain steps": _draw(pipeline, seeds, way.num_full, options.cfg)}
+    policies = {"the table's own": way.policy(search.starts["table"])}
+    policies |= dict(way.rivals(search.best.plan).values())
+    known: dict[Any, Tensor] = {}
+    for name, policy in policies.items():
+        if policy.config not in known:
             model = engine.carry(pipeline.model, policy)
-            known[steps] = _draw(drawn_by(pipeline, model), seeds, options.steps, options.cfg)
-        ways[name] = known[steps]
+            known[policy.config] = _draw(drawn_by(pipeline, model), seeds, options.steps, options.cfg)
+        ways[name] = known[policy.config]
     pictures = decode(pipeline, uncached)
     print(
         f"on {len(seeds)} other prompts and seeds from {seeds[0]} on, PSNR in dB against the uncached pictures:"
@@ -92,8 +93,7 @@ def _report(engine: Engine, pipeline: Pipeline, options: argparse.Namespace, fou
         errors = (latents - uncached).flatten(1).norm(dim=1) / uncached.flatten(1).norm(dim=1)
         spread = float(ratios.std()) / len(seeds) ** 0.5
         print(
-            f"  {name:<16} {float(ratios.mean()):5.1f} +- {spread:3.1f}   latents {float(errors.log().mean().exp()):.2%}"
-            f"   {starts.get(name, '')}"
+            f"  {name:<38} {float(ratios.mean()):5.1f} +- {spread:3.1f}   latents {float(errors.log().mean().exp()):.2%}"
         )
     print(f"  ({time.perf_counter() - began:.0f} s)", flush=True)
 
@@ -112,6 +112,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=4.0)
     parser.add_argument("--speedup", type=float, default=2.0)
+    parser.add_argument("--searches", choices=("steps", "blocks", "modules"), default="steps")
     parser.add_argument("--prompts", type=int, default=4, help="prompts that the search sees")
     parser.add_argument("--first", type=int, default=20_000, help="first seed and prompt of the search")
     parser.add_argument("--tries", type=int, default=6)
@@ -120,7 +121,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=8, help="pictures of the comparison")
     parser.add_argument("--latents", action="store_true", help="compare latents in the search, not pictures")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--folder", help="where to keep the lists; none keeps them nowhere in particular")
+    parser.add_argument("--folder", help="where to keep the files; none keeps them nowhere in particular")
     return parser.parse_args(arguments)
 
 

@@ -19,7 +19,7 @@ from .importers import load_artefact
 from .overlay import CORRECTIONS, Overlay
 from .policy import POLICIES, Config, Evidence, Policy, Setting, setting
 from .prediction import predict_refresh_ratio
-from .probe import CALIBRATIONS, Findings, Probe, Recording, Sample, Subject
+from .probe import CALIBRATIONS, Calibration, Findings, Probe, Recording, Sample, Subject
 from .report import CallReport, RunReport
 from .residence import Residence
 from .scope import ForwardPatch, scoped_forwards
@@ -57,6 +57,7 @@ __all__ = [
     "CacheConflictError",
     "CacheError",
     "CacheSession",
+    "Calibration",
     "Call",
     "CallReport",
     "Chart",

@@ -1,4 +1,4 @@
-"""The contract of a calibration: what it looks at in uncached sampling runs, and what it makes of that."""
+"""The contracts of a probe, which looks at features in uncached sampling runs, and of a calibration, which makes a file of that."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .policy import Config, Evidence, Policy
 from .registry import Registry
 from .types import Action, Call, Feature, History, Indicator, Lane, Level, Reading, Site, Target
 
-CALIBRATIONS: Registry[Probe] = Registry("calibration")
+CALIBRATIONS: Registry[Calibration] = Registry("calibration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,9 @@ class Findings:
 
 
 class Probe(ABC):
-    """One calibration: sees every feature of a number of uncached runs and gathers numbers.
+    """Sees every feature of a number of uncached runs and gathers numbers.
 
-    An object of its own per calibration. What it gathers stays on the features' device until `close_run`, so that no
+    An object of its own for those runs. What it gathers stays on the features' device until `close_run`, so that no
     run waits for it, and must not grow with the number of runs.
     """
 
@@ -130,6 +130,10 @@ class Probe(ABC):
 
     def close_run(self) -> None:  # noqa: B027 - most have nothing to do
         """End a run that was not interrupted: the time to read numbers from the device."""
+
+
+class Calibration(Probe):
+    """A probe whose numbers become a file."""
 
     @abstractmethod
     def findings(self, subject: Subject) -> Findings:

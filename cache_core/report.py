@@ -59,7 +59,8 @@ class RunReport:
         memory: What was held, given up and found not finite.
         foreseen_bytes: Bytes that were expected to be held at the peak, before the run; 0 where nothing was foreseen.
         notes: What the policy had to say about the run, such as that its schedule was made for other steps.
-        pieces: Names of the sites that share each piece of work; the columns of every call's work.
+        pieces: Names of the sites that share each piece of work, which is saved only where all of them are reused; the columns
+            of every call's work.
     """
 
     method: str
@@ -77,6 +78,15 @@ class RunReport:
     foreseen_bytes: int = 0
     notes: tuple[str, ...] = ()
     pieces: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def piece_seconds(self) -> tuple[tuple[tuple[str, ...], float], ...]:
+        """Every piece of work with its mean seconds in the calls that did it; the first, which warms up, only if it is alone."""
+        columns = zip(*(call.work for call in self.calls[1:] or self.calls), strict=True)
+        done = [[seconds for seconds in column if seconds] for column in columns]
+        return tuple(
+            (names, fmean(own) if own else 0.0) for names, own in zip(self.pieces, done, strict=True)
+        )
 
     @property
     def num_computed(self) -> int:

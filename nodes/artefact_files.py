@@ -74,7 +74,7 @@ def missing(name: str, made_for: str = "") -> str | None:
         f"extra_model_paths.yaml names under '{FOLDER}'), with that name: whoever shared the workflow has it. Or choose "
         f"one of those that are here: {', '.join(artefact_names()) or 'none'}. Or make one with the "
         "node for files of its kind: Feature Cache Calibrate (profiles, coefficients, priors), Feature Cache Schedule Search (lists "
-        "of full steps) or Feature Cache Router Trainer (routers)."
+        "of full steps, masks) or Feature Cache Router Trainer (routers)."
     )
 
 

@@ -11,8 +11,8 @@ from comfy_api.latest import io
 from ..cache_core import (
     CALIBRATIONS,
     CacheError,
+    Calibration,
     Findings,
-    Probe,
     Recording,
     Sampling,
     Subject,
@@ -138,7 +138,7 @@ class FeatureCacheCalibrate(io.ComfyNode):
 class _Work:
     """The runs of one calibration."""
 
-    probe: Probe
+    probe: Calibration
     model: Any
     settings: KSamplerSettings
     prompts: list[Conditioning]

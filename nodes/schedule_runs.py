@@ -9,15 +9,15 @@ from typing import Any
 import comfy.samplers
 import torch
 
-from ..cache_core import CacheError, ConfigError, Policy, Run
-from ..cache_core.searching.record import Record, make_record, picture_errors, relative_errors, typical
+from ..cache_core import CacheError, ConfigError, Policy, Recording, Run
+from ..cache_core.searching.masks import Piece
+from ..cache_core.searching.record import Record, make_record, picture_errors, relative_errors
+from ..cache_core.searching.site_record import SiteRecord
 from .host import CacheBinding, attach
 from .runs import run_of
 from .samplers import call_steps
+from .schedule_order import Picture
 from .uncached import Conditioning, KSamplerSettings, fitting, noise_levels, sample
-
-Picture = tuple[Conditioning, int]
-"""Prompt and seed of one sampling."""
 
 
 def run_with(model: Any, settings: KSamplerSettings, latent: dict[str, Any]) -> Run:
@@ -69,36 +69,48 @@ class Runs:
             outputs.append(recorder.outputs())
         return make_record(self.run, outputs, latents), [self._result(latent) for latent in latents]
 
+    def record_sites(
+        self, record: SiteRecord, pictures: Sequence[Picture]
+    ) -> tuple[list[torch.Tensor], tuple[Piece, ...]]:
+        """Sample uncached and show every site to `record`; return the results, see `uncached`, and what takes how long."""
+        binding, results = CacheBinding(Recording(record), 0.0, 1.0), []
+        model = attach(self.model, binding)
+        for picture in pictures:
+            results.append(self._result(self._sample(model, picture, self.settings)))
+            record.close_run()
+        assert binding.ledger.report is not None
+        return results, binding.ledger.report.piece_seconds
+
     def uncached(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
         """Sample uncached; return the final latents (B, ...), or the pictures (B, H, W, 3) where there is a VAE."""
         return [self._result(self._sample(self.model, picture, self.settings)) for picture in pictures]
 
-    def error_of(
+    def errors_of(
         self, policy: Policy, pictures: Sequence[Picture], uncached: Sequence[torch.Tensor]
-    ) -> float:
-        """Return the error of sampling with a cache, against the `uncached` results."""
+    ) -> torch.Tensor:
+        """Return the error (P,) of each picture sampled with a cache, against the `uncached` results."""
         model = attach(self.model, CacheBinding(policy, 0.0, 1.0, is_shown=False))
-        return self._error(model, self.settings, pictures, uncached)
+        return self._errors(model, self.settings, pictures, uncached)
 
-    def error_of_fewer(
+    def errors_of_fewer(
         self, steps: int, pictures: Sequence[Picture], uncached: Sequence[torch.Tensor]
-    ) -> float:
-        """Return the error of sampling in so many steps without a cache, against the `uncached` results."""
-        return self._error(self.model, replace(self.settings, steps=steps), pictures, uncached)
+    ) -> torch.Tensor:
+        """Return the error (P,) of each picture sampled in so many steps without a cache, against the `uncached` results."""
+        return self._errors(self.model, replace(self.settings, steps=steps), pictures, uncached)
 
-    def _error(
+    def _errors(
         self,
         model: Any,
         settings: KSamplerSettings,
         pictures: Sequence[Picture],
         uncached: Sequence[torch.Tensor],
-    ) -> float:
+    ) -> torch.Tensor:
         errors = relative_errors if self.vae is None else picture_errors
         found = [
             errors(self._result(self._sample(model, picture, settings)), result)
             for picture, result in zip(pictures, uncached, strict=True)
         ]
-        return typical(torch.cat(found))
+        return torch.cat(found)
 
     def _sample(self, model: Any, picture: Picture, settings: KSamplerSettings) -> torch.Tensor:
         prompt, seed = picture

@@ -1,4 +1,4 @@
-"""The node `CacheScheduleSearch`: finds which steps of a MODEL to compute for a wished speedup, and saves them as a file."""
+"""The node `CacheScheduleSearch`: finds what of a MODEL to compute for a wished speedup, and saves it as a file."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core.forecasting import ForecastConfig
-from ..cache_core.searching.outcome import charts
-from ..cache_core.searching.search import Search
 from .artefact_files import save_folder
 from .chart_picture import draw, image_of
 from .progress import show_on_sampler
 from .saving import denoise_input, file_name_input, sampling_inputs, saved
-from .schedule_finding import MOST_STEPS, Order, Progress, find
+from .schedule_finding import Progress, find
+from .schedule_order import LEVELS, MOST_STEPS, Order, Searched
 from .uncached import Conditioning, KSamplerSettings, live_progress
 from .widgets import forecast_inputs
 
 
 class CacheScheduleSearch(io.ComfyNode):
-    """Find the full steps of a step list for a wished speedup on a user's own model."""
+    """Find a step list or a mask for a wished speedup on a user's own model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,8 +31,16 @@ class CacheScheduleSearch(io.ComfyNode):
             category="FeatureCache",
             description="Finds which steps of a model to compute for a wished speedup: samples it uncached once per prompt and seed, works "
             "out the best list of full steps from that, tries it and others near it, and saves the best one in 'models/feature_cache' for "
-            "Feature Cache ('step_list'). Shows its error beside other lists and fewer steps. Takes minutes; stopped, it keeps the best list so far.",
-            search_aliases=["schedule search", "step list", "searched schedule", "calibration", "full steps"],
+            "Feature Cache ('step_list'). Shows its error beside other lists and fewer steps. Takes minutes; stopped, it keeps the best list so far. "
+            "Instead of a list it can search a mask, which says for every block in which steps it is computed.",
+            search_aliases=[
+                "schedule search",
+                "step list",
+                "searched schedule",
+                "calibration",
+                "full steps",
+                "mask",
+            ],
             is_output_node=True,
             inputs=[
                 io.Model.Input(
@@ -57,6 +64,15 @@ class CacheScheduleSearch(io.ComfyNode):
                     optional=True,
                     tooltip="With it lists are compared by their pictures (PSNR), which is what you see; without it by their latents, which "
                     "hold things that no picture shows.",
+                ),
+                io.Combo.Input(
+                    "searches",
+                    options=list(LEVELS),
+                    default="steps",
+                    optional=True,
+                    tooltip="What is decided about. 'steps': which steps are computed; in the others the model's output is forecast; a file "
+                    "for Feature Cache. 'blocks' or 'modules' (attention and MLP): for each of them which steps compute it; in the others "
+                    "it is reused; a file for Feature Cache Router Loader, and more memory. The text compares both.",
                 ),
             ],
             outputs=[
@@ -89,6 +105,7 @@ class CacheScheduleSearch(io.ComfyNode):
         minutes: float,
         file_name: str,
         vae: Any = None,
+        searches: Searched = "steps",
         **forecast: Any,
     ) -> io.NodeOutput:
         """Search, save the file, and return its name with picture and text.
@@ -111,12 +128,12 @@ class CacheScheduleSearch(io.ComfyNode):
             tries=tries,
             minutes=minutes,
             folder=save_folder(),
+            searched=searches,
             vae=vae,
             name=file_name,
         )
         found = find(order, _Live())
-        drawn = charts(found.search, found.artefact.num_steps, order.unit)
-        return saved(cls, found.path, found.artefact, drawn, found.text)
+        return saved(cls, found.path, found.artefact, found.charts, found.text)
 
 
 class _Live:
@@ -129,14 +146,12 @@ class _Live:
     def __call__(self, progress: Progress) -> None:
         self._show = self._show or live_progress(progress.total)
         show_on_sampler(f"Feature Cache: {progress}")
-        search, picture = progress.search, None
-        if search is not None and len(search.tries) != self._num_drawn:
-            picture = partial(self._picture, progress, search)
+        picture = partial(self._picture, progress) if progress.num_tries != self._num_drawn else None
         self._show(progress.done, picture)
 
-    def _picture(self, progress: Progress, search: Search) -> Any:
-        self._num_drawn = len(search.tries)
-        return image_of(draw(charts(search, progress.num_steps, progress.unit), str(progress), ""))
+    def _picture(self, progress: Progress) -> Any:
+        self._num_drawn = progress.num_tries
+        return image_of(draw(progress.charts(), str(progress), ""))
 
 
 def _sampling_inputs() -> list[Any]:
@@ -179,7 +194,7 @@ def _search_inputs() -> list[Any]:
             default=12,
             min=1,
             max=10_000,
-            tooltip="Most lists to sample with. The first three are what is known without a search and what is worked out from the uncached "
+            tooltip="Most lists or masks to sample with. The first three or four are what is known without a search and what is worked out from the uncached "
             "sampling; most is gained by then.",
         ),
         io.Float.Input(

@@ -15,10 +15,10 @@ from ..cache_core import (
     POLICIES,
     TRAININGS,
     Artefact,
+    Calibration,
     Config,
     ConfigError,
     Policy,
-    Probe,
     Residence,
     Setting,
 )
@@ -123,7 +123,7 @@ def make_correction(inner: Policy, values: Mapping[str, Any], artefact: Artefact
     return correction(inner, correction.config_type(**_given(correction.config_type, values), **held))
 
 
-def make_probe(values: Mapping[str, Any]) -> Probe:
+def make_probe(values: Mapping[str, Any]) -> Calibration:
     """Return a new probe for the values of a calibration combo.
 
     Raises:

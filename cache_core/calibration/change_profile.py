@@ -21,7 +21,7 @@ from ..chart import HeatMap
 from ..errors import CacheError
 from ..ops.change import change_ratio, delta_for_reuse, refresh_schedule
 from ..policy import Config, setting
-from ..probe import CALIBRATIONS, Findings, Probe, Sample, Subject
+from ..probe import CALIBRATIONS, Calibration, Findings, Sample, Subject
 from ..types import Level
 
 REUSED = (0.25, 0.5, 0.75)
@@ -44,7 +44,7 @@ class ChangeProfileConfig(Config):
 
 
 @CALIBRATIONS.register
-class ChangeProfile(Probe):
+class ChangeProfile(Calibration):
     """Mean relative change of every block's residual, step by step."""
 
     name = "block_caching"

@@ -26,7 +26,7 @@ from ..ops.change import change_ratio
 from ..ops.differences import Tally
 from ..ops.tokens import as_tokens, group_means, most_groups, turns_back
 from ..policy import Config, setting
-from ..probe import CALIBRATIONS, Findings, Probe, Sample, Subject
+from ..probe import CALIBRATIONS, Calibration, Findings, Sample, Subject
 from ..types import Level
 
 MEGABYTE = 1024 * 1024
@@ -59,7 +59,7 @@ Tallies = dict[tuple[int, Stream], Tally]
 
 
 @CALIBRATIONS.register
-class Prior(Probe):
+class Prior(Calibration):
     """Mean difference of every feature, step by step."""
 
     name = "prior"

@@ -21,7 +21,7 @@ from ..ops.fitting import Fit, Pair, fit, verdict
 from ..ops.indicators import relative_l1
 from ..ops.polynomials import evaluate, evaluate_within
 from ..policy import Config, setting
-from ..probe import CALIBRATIONS, Findings, Probe, Sample, Subject
+from ..probe import CALIBRATIONS, Calibration, Findings, Sample, Subject
 from ..types import Call, Indicator, Level
 
 CURVE_POINTS = 101
@@ -42,7 +42,7 @@ class TeaCacheFitConfig(Config):
 
 
 @CALIBRATIONS.register
-class TeaCacheFit(Probe):
+class TeaCacheFit(Calibration):
     """Pairs of changes, from the branch that decides."""
 
     name: ClassVar[str] = "teacache"

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 
+import torch
+from torch import Tensor
+
 Steps = tuple[int, ...]
 """Full steps, rising, from 0."""
 
@@ -41,6 +44,14 @@ def cheapest(num_steps: int, num_full: int, cost: Cost) -> Steps:
                 longer[way[1][-2:]] = min(longer.get(way[1][-2:], way), way)
         ways = longer
     return min((total + cost(steps, num_steps), steps) for total, steps in ways.values())[1]
+
+
+def computed(lists: Sequence[Steps], num_steps: int) -> Tensor:
+    """Return (T, L) bool: whether each of L lists has each of T steps."""
+    found = torch.zeros(num_steps, len(lists), dtype=torch.bool)
+    for column, steps in enumerate(lists):
+        found[list(steps), column] = True
+    return found
 
 
 def share_of_calls(steps: Steps, call_steps: Sequence[int]) -> float:

@@ -38,9 +38,13 @@ class Record:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """What each role counts in the output by which, times the change of sigma, the sampler moves the latent; they add up to 1."""
-        scale = self.run.cfg
-        return (1.0,) if scale is None or self.outputs.shape[1] == 1 else (scale, 1.0 - scale)
+        """What each role counts in the output by which, times the change of sigma, the sampler moves the latent."""
+        return shares_of(self.run, self.outputs.shape[1])
+
+
+def shares_of(run: Run, num_roles: int) -> tuple[float, ...]:
+    """Return what each of the roles of a run counts in what guidance makes of them; the shares add up to 1."""
+    return (1.0,) if run.cfg is None or num_roles == 1 else (run.cfg, 1.0 - run.cfg)
 
 
 def make_record(run: Run, outputs: Sequence[Tensor], latents: Sequence[Tensor]) -> Record:
@@ -98,5 +102,19 @@ def picture_errors(pictures: Tensor, uncached: Tensor) -> Tensor:
 
 def typical(errors: Tensor) -> float:
     """Return the geometric mean of `errors` (P,): the error of the mean PSNR, which no single picture rules."""
-    sound = errors.double().nan_to_num(nan=LARGEST).clamp(SMALLEST, LARGEST)
-    return float(sound.log().mean().exp())
+    return float(_levels(errors).mean().exp())
+
+
+def is_nearer(errors: Tensor, others: Tensor) -> bool:
+    """Return whether `errors` (P,) are lower than `others` (P,) of the same pictures, by more than their standard error.
+
+    Compared are the logarithms, picture by picture: what lies in the pictures themselves falls out, and what is left is a difference
+    in decibels whose mean must exceed its standard error. One picture has no spread; there the lower error is the nearer one.
+    """
+    gains = _levels(others) - _levels(errors)
+    doubt = float(gains.std()) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return float(gains.mean()) > doubt
+
+
+def _levels(errors: Tensor) -> Tensor:
+    return errors.double().nan_to_num(nan=LARGEST).clamp(SMALLEST, LARGEST).log()

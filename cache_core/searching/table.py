@@ -10,44 +10,36 @@ Of several pictures the geometric mean counts, which is no sum of gaps. Near a l
 pictures of what a gap adds, in parts of what all gaps of that list cost that picture. So the best list is computed a few times, each
 time near the one before.
 
-How much an error matters in the end depends on when it was made: later steps may take it back or make it grow. One number for
-that, `slope`, is fitted to the errors of the real runs: the squared error of step k counts exp(slope * k / T).
+How much an error matters in the end depends on when it was made: later steps may take it back or make it grow. The search fits
+one number for that to the errors of the real runs: see `beliefs`.
 """
 
 from __future__ import annotations
-
-import math
-from collections.abc import Mapping
-from statistics import pvariance
 
 import torch
 from torch import Tensor
 
 from ..forecasting import ForecastConfig, forecast
 from ..types import MODEL_SITE, Call, Snapshot, Target
-from .lists import Steps, cheapest
+from .beliefs import SLOPES, Belief
+from .lists import Steps, cheapest, neighbours
 from .record import SMALLEST, Record, typical
-
-SLOPES = [slope / 2 for slope in range(-8, 13)]
-"""Those that are tried."""
 
 ROUNDS = 4
 """Most times that the best list is computed near the one before."""
-
-DOUBT = 0.002
-"""Weight of a slope's square beside the variance that it leaves: so few runs say little."""
 
 
 class GapTable:
     """Costs of gaps between full steps, as squared relative errors of the final latent; worked out when asked for."""
 
-    def __init__(self, record: Record, settings: ForecastConfig) -> None:
-        """Forecast as `settings` say, along `record`."""
+    def __init__(self, record: Record, settings: ForecastConfig, num_full: int) -> None:
+        """Forecast as `settings` say, along `record`, for lists of `num_full` steps."""
+        self._num_full = num_full
         self._run, self._settings = record.run, settings
         self._outputs, self._shares, self._scales = record.outputs, record.shares, record.scales[:, None]
         self._drifts: dict[tuple[Steps, int], Tensor] = {}
         self._costs: dict[tuple[Steps, int], Tensor] = {}
-        self._best: dict[tuple[int, float], Steps] = {}
+        self._best: dict[Belief, Steps] = {}
         calls = [
             Call(index=k, step=k, sigma=self._run.sigmas[k], run=self._run) for k in range(self.num_steps)
         ]
@@ -68,58 +60,55 @@ class GapTable:
             self._costs[gap] = self._drift(*gap).square().sum(1)
         return self._costs[gap]
 
-    def predicted(self, steps: Steps, slope: float) -> float:
+    def predicted(self, steps: Steps, belief: Belief) -> float:
         """Return the error of a list, up to a factor that is the same for all."""
-        return typical(self._total(steps, slope).sqrt())
+        return typical(self._total(steps, belief).sqrt())
 
-    def best(self, num_full: int, slope: float) -> Steps:
-        """Return the list of `num_full` steps with the lowest predicted error."""
-        if (num_full, slope) not in self._best:
-            self._best[num_full, slope] = self._worked_out(num_full, slope)
-        return self._best[num_full, slope]
+    def best(self, belief: Belief) -> Steps:
+        """Return the list with the lowest predicted error."""
+        if belief not in self._best:
+            self._best[belief] = self._worked_out(belief)
+        return self._best[belief]
 
-    def fitted_slope(self, measured: Mapping[Steps, float]) -> float:
-        """Return the slope under which predicted errors are most nearly proportional to the `measured` ones."""
+    @property
+    def beliefs(self) -> tuple[Belief, ...]:
+        """Beliefs to choose from: a list leaves no step half computed."""
+        return SLOPES
 
-        def misfit(slope: float) -> float:
-            gaps = [math.log(error / self.predicted(steps, slope)) for steps, error in measured.items()]
-            return pvariance(gaps) + DOUBT * slope**2
+    def near(self, steps: Steps, belief: Belief) -> set[Steps]:
+        """Return the lists with one full step elsewhere than `steps`."""
+        return set(neighbours(steps, self.num_steps))
 
-        return min(SLOPES, key=misfit)
-
-    def _worked_out(self, num_full: int, slope: float) -> Steps:
+    def _worked_out(self, belief: Belief) -> Steps:
         alike = torch.ones_like(self._scales[:, 0])
-        found = [self._cheapest(num_full, slope, alike)]
+        found = [self._cheapest(belief, alike)]
         for _ in range(ROUNDS):
-            shares = 1.0 / self._total(found[-1], slope).clamp(min=SMALLEST**2)
-            found.append(self._cheapest(num_full, slope, shares))
+            shares = 1.0 / self._total(found[-1], belief).clamp(min=SMALLEST**2)
+            found.append(self._cheapest(belief, shares))
             if found[-1] in found[:-1]:
                 break
-        return min(found, key=lambda steps: self.predicted(steps, slope))
+        return min(found, key=lambda steps: self.predicted(steps, belief))
 
-    def _cheapest(self, num_full: int, slope: float, shares: Tensor) -> Steps:
+    def _cheapest(self, belief: Belief, shares: Tensor) -> Steps:
         """Return the list whose gaps cost least, where a picture counts by its share of `shares` (P,)."""
         known: dict[tuple[Steps, int], float] = {}
 
         def cost(steps: Steps, until: int) -> float:
             gap = steps[-self._settings.memory :], until
             if gap not in known:
-                known[gap] = float(self.cost(*gap) @ shares) * self._weight(steps[-1], slope)
+                known[gap] = float(self.cost(*gap) @ shares) * belief.weight(steps[-1], self.num_steps)
             return known[gap]
 
-        return cheapest(self.num_steps, num_full, cost)
+        return cheapest(self.num_steps, self._num_full, cost)
 
-    def _total(self, steps: Steps, slope: float) -> Tensor:
+    def _total(self, steps: Steps, belief: Belief) -> Tensor:
         """Return what all gaps of a list cost each picture, (P,)."""
         ends = (*steps[1:], self.num_steps)
         gaps = [
-            self.cost(steps[: i + 1], end) * self._weight(step, slope)
+            self.cost(steps[: i + 1], end) * belief.weight(step, self.num_steps)
             for i, (step, end) in enumerate(zip(steps, ends, strict=True))
         ]
         return torch.stack(gaps).sum(0)
-
-    def _weight(self, step: int, slope: float) -> float:
-        return math.exp(slope * step / self.num_steps)
 
     def _drift(self, history: Steps, until: int) -> Tensor:
         """Return (P, K): by how much the latents are off before step `until`, of those computed after `history`."""

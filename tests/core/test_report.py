@@ -80,6 +80,7 @@ def test_shared_work_is_saved_only_where_all_its_sites_are_reused() -> None:
     assert (report.total_work, report.saved_work) == (12.0, 4.0)
     assert report.pieces == ((str(a), str(b)),)
     assert [call.work for call in report.calls] == [(4.0,), (4.0,), (0,)]
+    assert report.piece_seconds == (((str(a), str(b)), 4.0),)
     assert report.num_reused == 3
 
 

@@ -13,9 +13,26 @@ from torch import Tensor
 
 from cache_core import Architecture, CacheError, Kind, Level, Run, Sampling
 from cache_core.forecasting import ForecastConfig
-from cache_core.searching.lists import Steps, cheapest, neighbours, share_of_calls
-from cache_core.searching.outcome import Rival, artefact_of, charts, table, told, written
-from cache_core.searching.record import coordinates, make_record, picture_errors, relative_errors, typical
+from cache_core.searching.beliefs import Belief, fitted
+from cache_core.searching.lists import Steps, cheapest, computed, neighbours, share_of_calls
+from cache_core.searching.outcome import (
+    Rival,
+    artefact_of,
+    picture_of_errors,
+    picture_of_lists,
+    table,
+    told,
+    verdict,
+    written,
+)
+from cache_core.searching.record import (
+    coordinates,
+    is_nearer,
+    make_record,
+    picture_errors,
+    relative_errors,
+    typical,
+)
 from cache_core.searching.search import FROM_TABLE, Search, Try
 from cache_core.searching.table import GapTable
 from cache_core.types import MODEL_SITE
@@ -73,8 +90,9 @@ def _trajectories(num_pictures: int = 2, width: int = 40) -> tuple[Run, Tensor, 
 
 
 def _table(settings: ForecastConfig = HALF) -> GapTable:
+    """Return the table of lists of 4 steps."""
     run, outputs, latents = _trajectories()
-    return GapTable(make_record(run, [outputs], [latents]), settings)
+    return GapTable(make_record(run, [outputs], [latents]), settings, 4)
 
 
 def test_coordinates_keep_every_inner_product() -> None:
@@ -110,8 +128,8 @@ def test_cost_of_a_gap_is_what_euler_would_be_off_by(settings: ForecastConfig) -
 def test_error_is_predicted_from_the_gaps_with_later_ones_counting_by_the_slope() -> None:
     table = _table()
     early, late = (0, 3, 4, 5, 6, 7), (0, 1, 2, 3, 4, 7)
-    assert table.predicted(early, 0.0) == pytest.approx(typical(table.cost((0,), 3).sqrt()))
-    growth = table.predicted(late, 2.0) / table.predicted(late, 0.0)
+    assert table.predicted(early, Belief()) == pytest.approx(typical(table.cost((0,), 3).sqrt()))
+    growth = table.predicted(late, Belief(slope=2.0)) / table.predicted(late, Belief())
     assert growth == pytest.approx(math.exp(4 / NUM_STEPS))
 
 
@@ -119,8 +137,8 @@ def test_error_is_predicted_from_the_gaps_with_later_ones_counting_by_the_slope(
 def test_slope_is_found_again_from_errors_that_follow_it(slope: float) -> None:
     table = _table()
     lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)][::3]
-    measured = {steps: 7.0 * table.predicted(steps, slope) for steps in lists}
-    assert table.fitted_slope(measured) == pytest.approx(slope, abs=0.5)
+    measured = {steps: 7.0 * table.predicted(steps, Belief(slope=slope)) for steps in lists}
+    assert fitted(table.predicted, measured, table.beliefs).slope == pytest.approx(slope, abs=0.5)
 
 
 def test_record_of_several_samplings_has_all_pictures() -> None:
@@ -163,16 +181,51 @@ def test_a_picture_that_broke_is_as_wrong_as_can_be() -> None:
     assert typical(torch.tensor([math.nan, 1.0])) > 1e4
 
 
-def _search(error: dict[Steps, float] | None = None, **starts: Steps) -> tuple[Search, list[Steps]]:
+@pytest.mark.parametrize(
+    ("errors", "others", "expected"),
+    [
+        ([0.5, 0.5, 0.5], [1.0, 1.0, 1.0], True),
+        ([0.1, 4.0, 1.0], [1.0, 1.0, 1.0], False),
+        ([1.0, 1.0], [1.0, 1.0], False),
+        ([0.9], [1.0], True),
+        ([0.9, math.nan], [1.0, 1.0], False),
+    ],
+    ids=["every picture", "by one picture's luck", "the same", "one picture", "a broken picture"],
+)
+def test_nearer_is_what_the_standard_error_does_not_explain(
+    errors: list[float], others: list[float], expected: bool
+) -> None:
+    assert is_nearer(torch.tensor(errors), torch.tensor(others)) is expected
+
+
+def test_pictures_that_differ_much_are_compared_one_by_one() -> None:
+    """The worst picture is a hair further; the others, which are far nearer to begin with, are halved."""
+    others = torch.tensor([0.001, 0.01, 1.0])
+    assert is_nearer(torch.tensor([0.5, 0.5, 1.001]) * others, others)
+
+
+def test_a_lower_mean_that_may_be_chance_does_not_take_the_place_of_the_best() -> None:
+    errors = {(0, 2, 4, 6): [1.0, 1.0, 1.0], (0, 1, 3, 6): [0.2, 1.1, 1.1], (0, 1, 2, 4): [0.9, 0.8, 0.9]}
+    search = Search(
+        _table(), {"even": (0, 2, 4, 6), "rule": (0, 1, 3, 6)}, lambda plan: torch.tensor(errors[plan])
+    )
+    search.step(), search.step()
+    assert search.tries[1].error < search.tries[0].error
+    assert search.best == search.tries[0]
+    search.tries.append(Try(plan=(0, 1, 2, 4), errors=tuple(errors[0, 1, 2, 4])))
+    assert search.best == search.tries[2]
+
+
+def _search(error: dict[Steps, float] | None = None, **starts: Steps) -> tuple[Search[Steps], list[Steps]]:
     """Return a search of 4 of 8 steps whose errors are made up, and the lists it measures."""
     seen: list[Steps] = []
     draw = random.Random(5)
 
-    def measure(steps: Steps) -> float:
+    def measure(steps: Steps) -> Tensor:
         seen.append(steps)
-        return draw.random() + 0.5 if error is None else error.get(steps, 1.0)
+        return torch.tensor([draw.random() + 0.5 if error is None else error.get(steps, 1.0)])
 
-    return Search(_table(), 4, starts, measure), seen
+    return Search(_table(), starts, measure), seen
 
 
 def test_search_begins_with_what_it_is_given_and_the_tables_own() -> None:
@@ -180,7 +233,7 @@ def test_search_begins_with_what_it_is_given_and_the_tables_own() -> None:
     for _ in range(3):
         search.step()
     assert seen == [(0, 2, 4, 6), (0, 1, 3, 6), search.starts[FROM_TABLE]]
-    assert search.starts[FROM_TABLE] == _table().best(4, 0.0)
+    assert search.starts[FROM_TABLE] == _table().best(Belief())
 
 
 def test_result_is_never_worse_than_a_start_and_every_list_has_the_asked_length() -> None:
@@ -198,12 +251,12 @@ def test_search_descends_to_the_best_list_of_a_sum_over_gaps() -> None:
     """Errors as the table predicts them at another slope: the fit finds it, and the search its best list."""
     table = _table()
     lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)]
-    error = {steps: 3 * table.predicted(steps, 5.0) for steps in lists}
+    error = {steps: 3 * table.predicted(steps, Belief(slope=5.0)) for steps in lists}
     search, _ = _search(error, even=(0, 2, 4, 6))
     for _ in range(10):
         search.step()
     assert search.best is not None
-    assert search.best.steps == min(error, key=lambda steps: error[steps])
+    assert search.best.plan == min(error, key=lambda steps: error[steps])
 
 
 def test_search_ends_when_no_list_is_left() -> None:
@@ -211,43 +264,39 @@ def test_search_ends_when_no_list_is_left() -> None:
     while search.step():
         assert len(seen) < 100
     assert search.best is not None
-    assert set(neighbours(search.best.steps, NUM_STEPS)) <= set(seen)
+    assert set(neighbours(search.best.plan, NUM_STEPS)) <= set(seen)
 
 
 def test_a_run_that_raises_ends_the_search_and_leaves_the_best_list() -> None:
     search, seen = _search({}, even=(0, 2, 4, 6))
     search.step()
 
-    def interrupt(steps: Steps) -> float:
+    def interrupt(steps: Steps) -> Tensor:
         raise KeyboardInterrupt
 
     search._measure = interrupt
     with pytest.raises(KeyboardInterrupt):
         search.step()
-    assert search.best == Try(steps=(0, 2, 4, 6), error=1.0)
+    assert search.best == Try(plan=(0, 2, 4, 6), errors=(1.0,))
     assert len(seen) == 1
 
 
 ARCHITECTURE = Architecture(family="toy", level=Level.MODEL, sites=("output",))
 SAMPLING = Sampling(num_steps=NUM_STEPS, sigmas=SIGMAS, sampler="toy")
 RIVALS = (
-    Rival(name="this list", key="found", error=0.01),
-    Rival(name="4 plain steps", key="fewer_steps", error=0.1),
+    Rival(name="this list", key="found", errors=(0.01,)),
+    Rival(name="4 plain steps", key="fewer_steps", errors=(0.1,)),
 )
 
 
 def test_artefact_holds_the_list_and_the_predicted_errors() -> None:
-    artefact = artefact_of(
-        Try(steps=(0, 2, 3, 6), error=0.02), ARCHITECTURE, SAMPLING, {"tries": 9}, 0.5, RIVALS
-    )
+    measured = {"refresh_ratio": 0.5, "error_when_searched": 0.02}
+    compute = computed([(0, 2, 3, 6)], NUM_STEPS)
+    artefact = artefact_of(Kind.STEPS, compute, ARCHITECTURE, SAMPLING, {"tries": 9}, measured, RIVALS)
     assert (artefact.kind, artefact.method) == (Kind.STEPS, "step_list")
     assert artefact.tensors["compute"].flatten().nonzero().flatten().tolist() == [0, 2, 3, 6]
-    assert artefact.measured == {
-        "refresh_ratio": 0.5,
-        "error_when_searched": 0.02,
-        "error_found": 0.01,
-        "error_fewer_steps": 0.1,
-    }
+    rivals = {"error_found": pytest.approx(0.01), "error_fewer_steps": pytest.approx(0.1)}
+    assert artefact.measured == measured | rivals
 
 
 def test_errors_are_told_in_per_cent_and_decibels() -> None:
@@ -257,23 +306,50 @@ def test_errors_are_told_in_per_cent_and_decibels() -> None:
     assert written((0, 2, 3)) == "0, 2, 3"
 
 
+@pytest.mark.parametrize(
+    ("found", "other", "text"),
+    [
+        ((0.1, 0.1), (0.2, 0.3), "this list is nearer than 4 plain steps, beyond the standard error"),
+        ((0.2, 0.3), (0.1, 0.1), "4 plain steps is nearer than this list, beyond the standard error"),
+        (
+            (0.1, 0.1),
+            (0.3, 0.05),
+            "this list is nearer than 4 plain steps, which may be chance: so few pictures do not tell",
+        ),
+        (
+            (0.1,),
+            (0.3,),
+            "this list is nearer than 4 plain steps, which may be chance: so few pictures do not tell",
+        ),
+        ((0.1,), (0.1,), "this list is as near as 4 plain steps"),
+    ],
+)
+def test_the_text_says_which_way_is_nearest_and_how_sure_that_is(
+    found: tuple[float, ...], other: tuple[float, ...], text: str
+) -> None:
+    rivals = [replace(RIVALS[0], errors=found), replace(RIVALS[1], errors=other)]
+    assert verdict([*rivals, Rival(name="even spacing", key="even", errors=(9.0,) * len(found))]) == text
+
+
 def test_pictures_show_the_lists_and_the_best_so_far() -> None:
     search, _ = _search({(0, 1, 3, 6): 0.5}, even=(0, 2, 4, 6), rule=(0, 1, 3, 6))
-    assert [len(series.x) for series in charts(search, NUM_STEPS, "latents")[1].series] == [0, 0]  # type: ignore[union-attr]
+    assert [len(series.x) for series in picture_of_errors(search.tries, "latents").series] == [0, 0]
     for _ in range(3):
         search.step()
-    steps, errors = charts(search, NUM_STEPS, "latents")
-    assert list(steps.rows) == ["even", "rule", FROM_TABLE, "best so far"]  # type: ignore[union-attr]
-    assert steps.values[3].tolist() == [1, 1, 0, 1, 0, 0, 1, 0]  # type: ignore[union-attr]
-    assert errors.series[1].y == (100.0, 50.0, 50.0)  # type: ignore[union-attr]
+    assert search.best is not None
+    steps = picture_of_lists({**search.starts, "best so far": search.best.plan}, NUM_STEPS)
+    assert list(steps.rows) == ["even", "rule", FROM_TABLE, "best so far"]
+    assert steps.values[3].tolist() == [1, 1, 0, 1, 0, 0, 1, 0]
+    assert picture_of_errors(search.tries, "latents").series[1].y == pytest.approx((100.0, 50.0, 50.0))
 
 
 def test_best_list_of_the_table_has_the_lowest_predicted_error_of_all() -> None:
     """By the geometric mean over pictures, whose errors differ a hundredfold; and with an exact forecast nothing is an error."""
     run, outputs, latents = _trajectories()
-    table = GapTable(make_record(run, [outputs], [latents * torch.tensor([[1.0], [100.0]])]), HALF)
+    table = GapTable(make_record(run, [outputs], [latents * torch.tensor([[1.0], [100.0]])]), HALF, 4)
     lists = [(0, *rest) for rest in itertools.combinations(range(1, NUM_STEPS), 3)]
     for slope in (-3.0, 0.0, 3.0):
-        assert table.best(4, slope) == min(lists, key=lambda steps: table.predicted(steps, slope))
-    still = GapTable(make_record(run, [outputs[:, :1].expand_as(outputs)], [latents]), HALF)
-    assert still.predicted(still.best(4, 0.0), 0.0) < 1e-5
+        belief = Belief(slope=slope)
+        assert table.best(belief) == min(lists, key=lambda steps: table.predicted(steps, belief))
+    still = GapTable(make_record(run, [outputs[:, :1].expand_as(outputs)], [latents]), HALF, 4)
+    assert still.predicted(still.best(Belief()), Belief()) < 1e-5

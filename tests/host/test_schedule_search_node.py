@@ -228,6 +228,68 @@ def test_progress_reaches_its_end_and_shows_a_picture(
     assert any(has_picture for *_, has_picture in seen)
 
 
+@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("searches", ["blocks", "modules"])
+def test_the_mask_that_was_found_is_followed_at_the_promised_cost(
+    host: real.Host,
+    folder: Path,
+    search: Callable[..., Any],
+    report: Callable[[Any], Any],
+    family: str,
+    searches: str,
+) -> None:
+    plain = MODELS[family]()
+    name, picture, text = search(plain, searches=searches, tries=4)
+    artefact = cache_core.read_artefact(folder / name)
+    assert (artefact.kind, artefact.method) == (cache_core.Kind.MASK, "mask")
+    assert artefact.architecture.level.value == searches.removesuffix("s")
+    model = host.nodes["L2CRouterLoader"].execute(plain, name, {"threshold": "from file"}, 0.0, 1.0)[0]
+    real.sample(model, steps=8, cfg=4.0)
+    run = report(model)
+    assert run.refresh_ratio == pytest.approx(artefact.measured["refresh_ratio"])
+    assert f"(refresh ratio {run.refresh_ratio:.3f})" in text
+    assert artefact.measured["cost_ratio"] <= 0.5 + 1e-9
+    assert (run.level, run.notes) == (artefact.architecture.level.value, ())
+    is_same = len({tuple(column) for column in artefact.tensors["compute"].T.tolist()}) == 1
+    assert f"steps of the {searches}: {'the same' if is_same else 'their own'}" in text
+    assert (picture.ndim, picture.shape[-1]) == (4, 3)
+
+
+def test_a_mask_is_compared_with_fora_a_step_list_and_fewer_steps_on_the_next_seed(
+    host: real.Host, folder: Path, search: Callable[..., Any]
+) -> None:
+    plain = real.random_flux()
+    name, _, text = search(plain, searches="modules", seed=4, num_seeds=2, tries=2)
+    artefact = cache_core.read_artefact(folder / name)
+    uncached = real.sample(plain, steps=8, cfg=4.0, seed=6)
+    fora = {"method": "fora", "interval": 2, "level": "module", "anchor": "start"}
+    listed = {"method": "step_list", "speedup": 2.0}
+    for key, method in (("fora", fora), ("step_list", listed)):
+        model = host.nodes["FeatureCache"].execute(plain, method, 0.0, 1.0)[0]
+        cached = real.sample(model, steps=8, cfg=4.0, seed=6)
+        error = float((cached - uncached).norm() / uncached.norm())
+        assert artefact.measured[f"error_{key}"] == pytest.approx(error, rel=1e-4)
+    assert {"error_found", "error_fewer_steps"} <= artefact.measured.keys()
+    assert "this mask" in text and "is nearer than" in text
+
+
+def test_a_stopped_mask_search_keeps_its_best_mask(
+    host: real.Host, folder: Path, search: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfy.model_management import InterruptProcessingException
+
+    def stop(self: Any, progress: Any) -> None:
+        if progress.num_tries == 1:
+            raise InterruptProcessingException
+
+    monkeypatch.setattr(host.module("nodes.schedule_search")._Live, "__call__", stop)
+    with pytest.raises(InterruptProcessingException):
+        search(real.random_pixart(), searches="blocks", file_name="stopped")
+    artefact = cache_core.read_artefact(folder / "stopped.safetensors")
+    assert (artefact.made["stopped"], artefact.made["tries"]) == (True, 1)
+    assert artefact.measured["cost_ratio"] == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("inputs", "text"),
     [
