@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from metrics.intervals import mean_interval
@@ -70,25 +70,28 @@ def read(path: Path) -> list[Measured]:
     return [Measured(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def derive(found: Sequence[Measured], floors: Mapping[str, float]) -> Iterator[dict[str, Any]]:
-    """Yield the rows that ship: at every place the largest speedup that meets each intent, with all smaller ones.
+class Intent(Protocol):
+    """What an intent asks for: see `cache_core/presets.py`."""
 
-    Args:
-        found: What was measured.
-        floors: Least PSNR of every intent, in dB.
-    """
+    floor: float
+    most: float
+
+
+def derive(found: Sequence[Measured], intents: Mapping[str, Intent]) -> Iterator[dict[str, Any]]:
+    """Yield the rows that ship: at every place the largest speedup that meets each intent, with all smaller ones."""
     steps = sorted({one.steps for one in found})
     for flow, guided, (sampler, kind), count in product((True, False), (False, True), CLASSES.items(), steps):
         own = [one for one in found if (one.sampler, one.steps) == (sampler, count)]
         own = [one for one in own if (one.family in FLOWS, one.cfg != 1.0) == (flow, guided)]
         if own:
-            speedups = {intent: _largest(own, floor) for intent, floor in floors.items()}
+            speedups = {name: _largest(own, intent) for name, intent in intents.items()}
             yield {"flow": flow, "guided": guided, "sampler": kind, "steps": count, "speedups": speedups}
 
 
-def _largest(own: Sequence[Measured], floor: float) -> float:
-    missed = [one.speedup for one in own if one.psnr is not None and one.psnr < floor]
-    return max((one.speedup for one in own if one.speedup < min(missed, default=math.inf)), default=1.0)
+def _largest(own: Sequence[Measured], intent: Intent) -> float:
+    missed = [one.speedup for one in own if one.psnr is not None and one.psnr < intent.floor]
+    allowed = [one.speedup for one in own if one.speedup <= intent.most]
+    return max((speedup for speedup in allowed if speedup < min(missed, default=math.inf)), default=1.0)
 
 
 def table(found: Sequence[Measured]) -> str:
@@ -112,14 +115,17 @@ def _spell(one: Measured | None) -> str:
     return "identical" if one.psnr is None else f"{one.psnr:.1f} ({one.low:.1f} to {one.high:.1f})"
 
 
-def page(found: Sequence[Measured], floors: Mapping[str, float]) -> str:
+def page(found: Sequence[Measured], intents: Mapping[str, Intent]) -> str:
     """The page: what ships, and what it was taken from."""
-    wanted = ", ".join(f"*{intent}* {floor:g} dB" for intent, floor in floors.items())
+    wanted = ", ".join(
+        f"*{name}* {one.floor:g} dB and at most {one.most:g} times" for name, one in intents.items()
+    )
     num_seeds = " and ".join(map(str, sorted({one.num_seeds for one in found})))
     introduction = (
         "The setting `intent` of Step List takes the largest measured speedup whose pictures have at least this PSNR against the "
         f"uncached ones: {wanted}; of several models of a kind the one that fares worst counts, and every smaller speedup must "
-        "meet it too. 1 computes every step. Measured by `python dev.py bench presets` on the zoo's models, on prompts and seeds that no "
+        "meet it too. 1 computes every step. There is a largest speedup because large models of large pictures bear less than "
+        "the zoo's. Measured by `python dev.py bench presets` on the zoo's models, on prompts and seeds that no "
         "other measurement uses. What a decibel is on a larger model may differ: look at your pictures."
     )
     taken_from = (
@@ -127,9 +133,9 @@ def page(found: Sequence[Measured], floors: Mapping[str, float]) -> str:
         "defaults."
     )
     lines = [
-        (_name(row), *(f"{row['speedups'][intent]:g}" for intent in floors)) for row in derive(found, floors)
+        (_name(row), *(f"{row['speedups'][name]:g}" for name in intents)) for row in derive(found, intents)
     ]
-    parts = ["# Intents, measured", introduction, markdown(("", *floors), lines)]
+    parts = ["# Intents, measured", introduction, markdown(("", *intents), lines)]
     return "\n\n".join([*parts, "## What it was taken from", taken_from, table(found)]) + "\n"
 
 

@@ -56,7 +56,9 @@ class StepListConfig(ForecastConfig):
         "balanced",
         "What the speedup is for. Each takes the largest one whose pictures were measured to stay near the uncached ones, for the "
         "sampler, number of steps and guidance that you sample with: at least "
-        + ", ".join(f"{floor:g} dB ('{name}')" for name, floor in INTENTS.items())
+        + ", ".join(
+            f"{one.floor:g} dB and at most {one.most:g} times ('{name}')" for name, one in INTENTS.items()
+        )
         + ". Every step is computed where no speedup does. A number in 'speedup' takes its place.",
         choices=tuple(INTENTS),
     )
