@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from client import ComfyError, Prompt
@@ -25,6 +26,14 @@ def with_inputs(prompt: Prompt, class_type: str, **values: Any) -> Prompt:
     changed = copy.deepcopy(prompt)
     inputs = changed[node_of(changed, class_type)]["inputs"]
     inputs.update({name.replace("__", "."): value for name, value in values.items()})
+    return changed
+
+
+def with_cache(prompt: Prompt, widgets: Mapping[str, Any]) -> Prompt:
+    """Return a copy whose only Feature Cache has other widgets, all of them; its wires stay."""
+    changed = copy.deepcopy(prompt)
+    body = changed[node_of(changed, "FeatureCache")]
+    body["inputs"] = {"model": body["inputs"]["model"], **widgets}
     return changed
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import compatibility
 from footprints import memory_table
+from quality import presets
 from quality.fronts.pages import readme_block
 from quality.tables import Record, method_block, read_studies
 
@@ -43,6 +44,9 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
     text = _with_block(readme.read_text(encoding="utf-8"), "demo", _measured(record))
     found = {readme: _with_block(text, "quality", readme_block(RESULTS))}
     found |= compatibility.pages()
+    measured, intents = presets.read(RESULTS / "presets.json"), core.presets.INTENTS
+    found[RESULTS / "presets.md"] = presets.page(measured, intents)
+    found[core.presets.TABLE] = json.dumps(list(presets.derive(measured, intents)), indent=1) + "\n"
     studies = read_studies(RESULTS)
     for name in core.POLICIES:
         policy = core.POLICIES[name]

@@ -110,8 +110,9 @@ class Config:
 
     @classmethod
     def settings(cls) -> list[tuple[Field[Any], Setting]]:
-        """Return the fields with their settings, in the order of definition."""
-        return [(item, item.metadata["setting"]) for item in fields(cls)]
+        """Return the fields with their settings, in the order of definition, advanced ones last."""
+        found = [(item, item.metadata["setting"]) for item in fields(cls)]
+        return sorted(found, key=lambda one: bool(one[1].advanced))
 
     def describe(self) -> str:
         """Return the fields as `name=value`, for reports and logs."""

@@ -86,6 +86,20 @@ class Lane:
     weights: Hashable = field(default=(), compare=False)
 
 
+class SamplerClass(str, Enum):
+    """How a sampler uses predictions, which decides what a forecast among them does.
+
+    Of the first order each prediction makes one step; a multistep sampler also uses the earlier ones; others make several calls
+    in a step, or add new noise. Unknown where predictions of one step are known to be amplified in the next, too.
+    """
+
+    FIRST_ORDER = "first order"
+    MULTISTEP = "multistep"
+    SEVERAL_CALLS = "several calls"
+    NEW_NOISE = "new noise"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """What is known about a sampling run before its first call.
@@ -93,6 +107,7 @@ class Run:
     Attributes:
         sigmas: The schedule, noisiest first; one more entry than there are steps.
         sampler: Name of the sampler, for the report.
+        sampler_class: How it uses predictions.
         call_steps: The step of each call the sampler will make, or None where that is not known beforehand.
         call_sigmas: Noise level of each of those calls where the schedule says it; empty where only the call itself does.
         flow: Whether sigma mixes picture and noise, x = (1 - sigma) * x0 + sigma * noise, as in Flux and SD3; else
@@ -105,6 +120,7 @@ class Run:
 
     sigmas: tuple[float, ...]
     sampler: str = "unknown"
+    sampler_class: SamplerClass = SamplerClass.UNKNOWN
     call_steps: tuple[int, ...] | None = None
     call_sigmas: tuple[float, ...] = ()
     flow: bool = True

@@ -109,6 +109,7 @@ BENCHMARKS = {
     "gpu": "bench_gpu",
     "overhead": "overhead",
     "methods": "bench_methods",
+    "presets": "bench_presets",
     "quality": "bench_quality",
     "routers": "bench_routers",
     "schedule": "bench_schedule",

@@ -21,7 +21,7 @@ from .widgets import (
     window_inputs,
 )
 
-METHODS = ["fora", "block_caching", "step_list"]
+METHODS = ["step_list", "fora", "block_caching"]
 KINDS = (Kind.PROFILE, Kind.STEPS)
 """What files the methods take."""
 

@@ -9,8 +9,8 @@ import comfy.model_sampling
 import comfy.samplers
 import torch
 
-from ..cache_core import Run
-from .samplers import call_sigmas, call_steps, sampler_name
+from ..cache_core import Run, SamplerClass
+from .samplers import call_sigmas, call_steps, sampler_class, sampler_name
 
 
 def run_of(
@@ -31,6 +31,7 @@ def run_of(
     return Run(
         sigmas=schedule,
         sampler=name,
+        sampler_class=SamplerClass(sampler_class(name)),
         call_steps=call_steps(name, schedule),
         call_sigmas=call_sigmas(sampler, schedule),
         flow=isinstance(model_sampling, comfy.model_sampling.CONST),

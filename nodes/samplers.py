@@ -41,6 +41,9 @@ ONE_CALL_PER_STEP = frozenset(
 )
 """Samplers with one call in every step."""
 
+FIRST_ORDER = frozenset(["euler", "euler_ancestral"])
+"""Those of them that look at no earlier prediction."""
+
 CALLS_PER_STEP = {
     "heun": 2,
     "dpm_2": 2,
@@ -124,6 +127,20 @@ def sampler_name(sampler: Any) -> str:
     settings = getattr(sampler, "extra_options", {})
     is_silent = settings.get("eta", 1.0) == 0 or settings.get("s_noise", 1.0) == 0
     return name + WITHOUT_NOISE if name in FRESH_NOISE and is_silent else name
+
+
+def sampler_class(name: str) -> str:
+    """Return the value of the `SamplerClass` of the sampler called `name`."""
+    if name in AMPLIFYING:
+        return "unknown"
+    if name in FRESH_NOISE:
+        return "new noise"
+    name = name.removesuffix(WITHOUT_NOISE)
+    if name in CALLS_PER_STEP:
+        return "several calls"
+    if name not in ONE_CALL_PER_STEP:
+        return "unknown"
+    return "first order" if name in FIRST_ORDER else "multistep"
 
 
 def call_sigmas(sampler: Any, sigmas: Sequence[float]) -> tuple[float, ...]:

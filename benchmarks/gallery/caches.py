@@ -42,12 +42,13 @@ def block_caching(delta: float, artefact: str, made_for: str) -> Widgets:
     return {**method, **WINDOW, **MEMORY, **_file(artefact, made_for)}
 
 
-def step_list(speedup: float, artefact: str, made_for: str) -> Widgets:
-    """Return Feature Cache's widgets with a step list."""
+def step_list(speedup: float = 0.0, artefact: str = NO_FILE, made_for: str = "") -> Widgets:
+    """Return Feature Cache's widgets with a step list: at its defaults, or with a speedup."""
     method: Widgets = {
         "method": "step_list",
-        **FORECAST_OF_METHOD,
+        "method.intent": "balanced",
         "method.speedup": speedup,
+        **FORECAST_OF_METHOD,
         "method.steps": "auto",
         "method.spread": "shifted",
         "method.level": "model",

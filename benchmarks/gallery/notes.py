@@ -44,6 +44,18 @@ _UNCACHED = (
     "picture to compare with."
 )
 
+DEFAULT = f"""Run the graph as it is. A few steps are computed, and what the network says in the others is forecast from them: \
+**Feature Cache Report** shows which, and how long each call took.
+
+{_UNCACHED}
+
+* *intent* says how near the picture shall stay: `quality`, `balanced` or `fast`. How many steps are computed for it was measured, for \
+your kind of sampler, number of steps and guidance.
+* *speedup* takes its place: 2 computes one step in two, 3 one in three; 1 computes all, and the picture is bit-identical to no node.
+* A list made for your own model is nearer still: the workflow *which steps are worth computing* finds one.
+
+{_HONEST}"""
+
 FORA = f"""Run the graph as it is. **Feature Cache Report** shows, for every block and call, what was computed and what was reused, \
 and how long each call took.
 

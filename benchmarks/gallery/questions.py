@@ -27,6 +27,11 @@ class Question:
 
 
 def _how_much_faster(graph: Graph, family: Family) -> str:
+    _patched(graph, family, "FeatureCache", caches.step_list())
+    return notes.DEFAULT
+
+
+def _what_if_every_second_step_reuses(graph: Graph, family: Family) -> str:
     _patched(graph, family, "FeatureCache", caches.fora(interval=2))
     return notes.FORA
 
@@ -140,8 +145,14 @@ QUESTIONS = (
     Question(
         "how_much_faster",
         "How much faster is {} with a feature cache, and is it better than fewer steps?",
-        "FORA",
+        "Step List",
         _how_much_faster,
+    ),
+    Question(
+        "what_if_every_second_step_reuses",
+        "What if every second step of {} reuses all attention and MLP outputs?",
+        "FORA",
+        _what_if_every_second_step_reuses,
     ),
     Question(
         "which_blocks_can_wait",

@@ -36,26 +36,42 @@ from ..errors import ConfigError
 from ..forecasting import ForecastConfig, forecast
 from ..ops.steps import LIST_FORM, even_steps, listed_steps, shifted_steps
 from ..policy import POLICIES, Evidence, Policy, setting
+from ..presets import INTENTS, measured_speedup
 from ..step_schedule import check_schedule, scheduled_steps
 from ..types import Action, Call, History, Level, Run, Site, Target
 
-AUTO = "auto"
+AUTO, BY_INTENT = "auto", 0.0
+
+NO_SPEEDUP = (
+    "All {} steps of this run are computed: with this sampler and guidance no speedup that was measured keeps pictures as near as "
+    "'{}' asks for. Choose another 'intent', or set 'speedup'."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepListConfig(ForecastConfig):
     """Settings of a step list."""
 
+    intent: Literal["quality", "balanced", "fast"] = setting(
+        "balanced",
+        "What the speedup is for. Each takes the largest one whose pictures were measured to stay near the uncached ones, for the "
+        "sampler, number of steps and guidance that you sample with: at least "
+        + ", ".join(
+            f"{one.floor:g} dB and at most {one.most:g} times ('{name}')" for name, one in INTENTS.items()
+        )
+        + ". Every step is computed where no speedup does. A number in 'speedup' takes its place.",
+        choices=tuple(INTENTS),
+    )
     speedup: float = setting(
-        2.0,
-        "One step in so many is computed. 1 computes every step (the picture is then bit-identical to no node); 2 takes about "
-        "half the time, 3 a third and changes the picture visibly.",
-        minimum=1.0,
+        BY_INTENT,
+        "One step in so many is computed. 0 leaves it to 'intent'. 1 computes every step (the picture is then bit-identical to no "
+        "node); 2 takes about half the time, 3 a third and changes the picture visibly.",
+        minimum=0.0,
         maximum=20.0,
     )
     steps: str = setting(
         AUTO,
-        "Which steps are computed, counted from 0: 'auto' spreads as many as 'speedup' leaves; or a list such as '0-3, 5, 8, 12, 16'.",
+        "Which steps are computed, counted from 0: 'auto' spreads as many as the speedup leaves; or a list such as '0-3, 5, 8, 12, 16'.",
         form=(rf"{AUTO}|{LIST_FORM}", f"'{AUTO}' or a list such as '0-3, 5, 8, 12, 16'"),
         advanced=True,
     )
@@ -87,6 +103,10 @@ class StepListConfig(ForecastConfig):
             ConfigError: With all offending fields at once, or where there are two lists.
         """
         super().__post_init__()
+        if BY_INTENT < self.speedup < 1:
+            raise ConfigError(
+                f"'speedup' is {self.speedup:g}; expected 1 or more, or {BY_INTENT:g} to leave it to 'intent'. Change it."
+            )
         if self.schedule is not None and self.steps != AUTO:
             raise ConfigError(
                 f"'steps' is '{self.steps}' and there is the file {self.schedule}: one list is enough. Set 'steps' to '{AUTO}', or "
@@ -103,6 +123,7 @@ class StepList(Policy):
     source = "arXiv:2609.39343, arXiv:2606.13496, arXiv:2503.06923"
     config_type = StepListConfig
     strictest: ClassVar[Mapping[str, Any]] = {"speedup": 1.0}
+    loosest: ClassVar[Mapping[str, Any]] = {"speedup": 2.0}
 
     @property
     def level(self) -> Level:
@@ -115,11 +136,14 @@ class StepList(Policy):
         return self._settings.memory
 
     def check_run(self, run: Run) -> tuple[str, ...]:
-        """Return a note where a written list names steps that the run has not, or a file was made for something else."""
+        """Return a note where a list names steps that the run has not, a file was made for something else, or nothing is left out."""
         settings = self._settings
         if settings.schedule is not None:
-            told = {name: getattr(settings, name) for name in ("speedup", "order", "trust", "level")}
-            return check_schedule(settings.schedule, run, told)
+            names = ("order", "trust", "level", *(["speedup"] if settings.speedup else []))
+            return check_schedule(settings.schedule, run, {name: getattr(settings, name) for name in names})
+        if settings.steps == AUTO:
+            leaves_out = settings.speedup or self._speedup(run) > 1
+            return () if leaves_out else (NO_SPEEDUP.format(run.num_steps, settings.intent),)
         beyond = [step for step in self.full_steps(run) if step >= run.num_steps]
         if not beyond:
             return ()
@@ -132,11 +156,11 @@ class StepList(Policy):
     def full_steps(self, run: Run) -> tuple[int, ...]:
         """Return the steps that are computed in `run`."""
         settings = self._settings
-        if settings.schedule is not None and settings.speedup > 1:
+        if settings.schedule is not None and settings.speedup != 1:
             return scheduled_steps(settings.schedule, run)
         if settings.steps != AUTO:
             return listed_steps(settings.steps)
-        num_full = max(round(run.num_steps / settings.speedup), 1)
+        num_full = max(round(run.num_steps / self._speedup(run)), 1)
         if settings.spread == "even":
             return even_steps(run.num_steps, num_full)
         return shifted_steps([run.noise_at(sigma) for sigma in run.sigmas], num_full)
@@ -149,6 +173,9 @@ class StepList(Policy):
     def estimate(self, history: History, target: Target) -> Tensor:
         """Return the forecast for the call's noise level."""
         return forecast(history, target, self._settings)
+
+    def _speedup(self, run: Run) -> float:
+        return self._settings.speedup or measured_speedup(run, self._settings.intent)
 
     @property
     def _settings(self) -> StepListConfig:

@@ -16,7 +16,8 @@ Box = tuple[float, float, float, float]
 
 FAMILIES = ("flux", "sd3", "pixart")
 METHODS = {
-    "how_much_faster": "FORA",
+    "how_much_faster": "Step List",
+    "what_if_every_second_step_reuses": "FORA",
     "which_blocks_can_wait": "Block Caching",
     "which_steps_can_be_skipped": "TeaCache",
     "which_steps_are_worth_computing": "Step List",

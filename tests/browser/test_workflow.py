@@ -78,7 +78,7 @@ def test_ready_copy_opens_runs_and_shows_the_report(page: Any, root: Path, tmp_p
 
 
 def test_widgets_follow_the_method(page: Any, root: Path) -> None:
-    _load(page, root / "workflows" / "flux_how_much_faster.json")
+    _load(page, root / "workflows" / "flux_what_if_every_second_step_reuses.json")
     widgets = page.evaluate(
         "() => window.app.graph.nodes.find(n => n.type === 'FeatureCache').widgets.map(w => [w.name, w.value])"
     )

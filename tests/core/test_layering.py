@@ -28,6 +28,7 @@ ORDER = [
     "step_schedule",
     "policy",
     "forecasting",
+    "presets",
     "overlay",
     "prediction",
     "probe",

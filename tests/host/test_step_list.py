@@ -60,7 +60,7 @@ def test_list_at_the_models_output_without_forecast_is_euler_on_the_listed_noise
 def test_rule_follows_the_noise_with_and_without_guidance(
     host: real.Host, report: Callable[[Any], Any], cfg: float
 ) -> None:
-    model = _step_list(host, real.random_flux())
+    model = _step_list(host, real.random_flux(), speedup=2.0)
     real.sample(model, steps=8, cfg=cfg)
     assert _full(report(model)) == [0, 1, 3, 6]
 

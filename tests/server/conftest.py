@@ -23,7 +23,7 @@ def comfy(server: Server) -> Comfy:
 @pytest.fixture(scope="session")
 def workflow(root: Path) -> dict[str, Any]:
     """Return the shipped workflow with the zoo's models in it, as the browser would save it."""
-    path = root / "workflows" / "flux_how_much_faster.json"
+    path = root / "workflows" / "flux_what_if_every_second_step_reuses.json"
     return to_zoo(json.loads(path.read_text(encoding="utf-8")))[0]
 
 

@@ -26,8 +26,8 @@ def test_demo_prints_the_table_and_writes_the_picture(
     for words in (
         "zoo_flux.safetensors",
         "uncached, 20 steps",
-        "FORA, interval 2",
-        "fewer steps: ",
+        "Step List, speedup 3",
+        "as long as FORA: ",
         "identical",
     ):
         assert words in printed

@@ -31,7 +31,7 @@ OWN_CHECK = "Custom validation failed for node"
 SHIPPED = {path.name for path in (ROOT / "cache_core" / "artefacts").glob("*.safetensors")}
 
 EXPECTED = {
-    "how_much_faster": 11 / 20,
+    "what_if_every_second_step_reuses": 11 / 20,
     "can_a_cache_correct_itself": 8 / 20,
     "what_does_correction_repair": 6 / 20,
     "what_may_every_second_step_reuse": 15 / 20,

@@ -16,7 +16,7 @@ SITES = toy.ToyAdapter(toy.ToyDiT()).sites(Level.MODULE)
 
 
 def _policy(**settings: Any) -> StepList:
-    return StepList(StepListConfig(**settings))
+    return StepList(StepListConfig(**{"speedup": 2.0} | settings))
 
 
 def _computed(policy: StepList, call_steps: tuple[int, ...], cfg: float | None = 4.0) -> list[int]:

@@ -1,0 +1,91 @@
+"""The speedup that an intent means for a run: the largest measured one whose pictures stay near enough to the uncached ones.
+
+The rows of `presets.json` come from `python dev.py bench presets` on the zoo's models: Step List at its defaults, over models,
+classes of samplers, numbers of steps and guidance, on prompts and seeds that no other measurement uses. An intent is a least
+PSNR against the uncached picture of the same seed; of several models of a kind the one that fares worst counts.
+
+Small models of small pictures bear more than large ones: on FLUX.1-dev at 50 steps SeaCache is at 26 dB where it is 2.2 times as
+fast (arXiv:2602.18993). So an intent has a largest speedup too, whatever was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .forecasting import is_guided
+from .types import Run, SamplerClass
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What an intent asks for.
+
+    Attributes:
+        floor: Least mean PSNR in dB.
+        most: Largest speedup.
+    """
+
+    floor: float
+    most: float
+
+
+INTENTS: Mapping[str, Intent] = {
+    "quality": Intent(40.0, 1.5),
+    "balanced": Intent(35.0, 2.0),
+    "fast": Intent(30.0, 3.0),
+}
+TABLE = Path(__file__).with_name("presets.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What was measured at one place.
+
+    Attributes:
+        flow: Whether of flow models.
+        guided: Whether with guidance.
+        sampler: Class of the sampler.
+        steps: Number of steps.
+        speedups: By intent; 1 where no speedup comes near enough.
+    """
+
+    flow: bool
+    guided: bool
+    sampler: SamplerClass
+    steps: int
+    speedups: Mapping[str, float]
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """Return what was measured."""
+    read: list[dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return tuple(Row(**row | {"sampler": SamplerClass(row["sampler"])}) for row in read)
+
+
+def measured_speedup(run: Run, intent: str) -> float:
+    """Return the speedup that an intent means for a run.
+
+    Between two measured numbers of steps the smaller counts; a sampler of no known class is taken for the one that
+    bears least.
+
+    Args:
+        run: The run.
+        intent: One of `INTENTS`.
+
+    Returns:
+        The speedup; 1, which computes every step, for fewer steps than were measured.
+    """
+    own = [row for row in rows() if (row.flow, row.guided) == (run.flow, is_guided(run))]
+    own = [
+        row
+        for row in own
+        if row.steps <= run.num_steps and run.sampler_class in (row.sampler, SamplerClass.UNKNOWN)
+    ]
+    most = max((row.steps for row in own), default=0)
+    return min((row.speedups[intent] for row in own if row.steps == most), default=1.0)
