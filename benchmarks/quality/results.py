@@ -174,8 +174,9 @@ def rival(scores: Array, steps: float | None, curve: Mapping[float, Array]) -> R
 
 
 def matches(folder: Path, chosen: Sequence[Cell], num_seeds: int) -> list[Match]:
-    """The dynamic cells, the unfitted ones first."""
-    records = complete(folder, [cell for cell in chosen if cell.is_dynamic], num_seeds)
+    """The dynamic cells whose threshold was found, the unfitted ones first."""
+    found = [cell for cell in chosen if cell.is_dynamic and cell.tuned[1]]
+    records = complete(folder, found, num_seeds)
     dynamic = [cell for cell in chosen if cell.name in records]
     scores = {name: floats(record["psnr"]) for name, record in records.items()}
     calls = {name: NUM_STEPS * fmean(record["refresh"].tolist()) for name, record in records.items()}
