@@ -31,10 +31,10 @@ CAPTIONS = (
 """Prompts beside the workflow's own."""
 SEEDS = (1, 2, 3, 4)
 
-EXACT = "Step List, speedup 1"
+EXACT = "Step List, 1x"
 CONTENDERS = {
     "Step List": caches.step_list(),
-    "Step List, speedup 3": caches.step_list(3.0),
+    "Step List, 3x": caches.step_list(3.0),
     "FORA": caches.fora(interval=2),
 }
 """What is compared with fewer steps: the default, faster than that, and the plainest of the published methods."""

@@ -69,9 +69,12 @@ def test_ready_copy_opens_runs_and_shows_the_report(page: Any, root: Path, tmp_p
     )
     errors = page.evaluate("() => window.app.graph.nodes.filter(n => n.has_errors).map(n => n.type)")
     assert errors == []
-    page.evaluate("() => { window.app.canvas.ds.scale = 0.6; window.app.canvas.ds.offset = [540, 330]; }")
+    page.evaluate("() => { window.app.canvas.ds.scale = 0.6; window.app.canvas.ds.offset = [160, 330]; }")
     page.evaluate("() => window.app.graph.setDirtyCanvas(true, true)")
     page.wait_for_timeout(2000)
+    if os.environ.get("FEATURECACHE_WRITE_SCREENSHOT"):
+        # Until the browser's own messages are gone.
+        page.wait_for_timeout(6000)
     page.screenshot(path=tmp_path / "workflow.png", clip={"x": 60, "y": 90, "width": 1840, "height": 530})
     if os.environ.get("FEATURECACHE_WRITE_SCREENSHOT"):
         shutil.copy(tmp_path / "workflow.png", root / "docs" / "workflow.png")

@@ -26,7 +26,7 @@ def test_demo_prints_the_table_and_writes_the_picture(
     for words in (
         "zoo_flux.safetensors",
         "uncached, 20 steps",
-        "Step List, speedup 3",
+        "Step List, 3x",
         "as long as FORA: ",
         "identical",
     ):
