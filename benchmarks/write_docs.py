@@ -36,6 +36,11 @@ with all measures in [methods, measured](../results/methods.md). *refresh* is co
 same weighted by measured time, *time* a picture's time over the uncached run's. PSNR has its 95 % interval over the seeds. A cache
 is worth it where it is nearer to the uncached picture than fewer steps of equal cost: bold where it is, beyond the interval."""
 
+BY_SPEEDUP = """\
+PSNR in dB against the uncached picture of the same seed, with its 95 % interval, at 20 Euler steps on the zoo's small models: `python
+dev.py bench presets`. Other samplers and numbers of steps, and what each *intent* takes there, are in
+[intents, measured](../results/presets.md)."""
+
 
 def pages(record: dict[str, Any]) -> dict[Path, str]:
     """Return every page that is written here, with its text."""
@@ -51,7 +56,8 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
     for name in core.POLICIES:
         policy = core.POLICIES[name]
         if policy.__module__.startswith("cache_core."):
-            found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(core, policy, studies)
+            rows = _by_speedup(measured) if name == presets.METHOD else _rows_of(name, studies)
+            found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(core, policy, rows)
     for name in core.CORRECTIONS:
         found[ROOT / "docs" / "methods" / f"{name}.md"] = correction_page(
             core, core.CORRECTIONS[name], studies
@@ -70,8 +76,8 @@ def correction_page(core: Any, correction: Any, studies: Sequence[Record]) -> st
     return "\n\n".join([*parts, *_rows_of(correction.name, studies)]) + "\n"
 
 
-def method_page(core: Any, policy: Any, studies: Sequence[Record]) -> str:
-    """Return the page of one method: its docstring, settings, memory and measured rows."""
+def method_page(core: Any, policy: Any, rows: Sequence[str]) -> str:
+    """Return the page of one method: its docstring, settings, memory and measured part `rows`."""
     made = policy(policy.config_type())
     looks = (
         "" if made.indicator is None else " Also what the schedule looks at: the first branch's, of one call."
@@ -82,7 +88,7 @@ def method_page(core: Any, policy: Any, studies: Sequence[Record]) -> str:
         f"{_snapshots(_by_level(policy))}.{looks}",
         FORESEEN,
         memory_table(core, _by_level(policy)),
-        *_rows_of(policy.name, studies),
+        *rows,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -99,6 +105,12 @@ def _by_level(policy: Any) -> dict[str, Any]:
 def _snapshots(by_level: dict[str, Any]) -> str:
     count = next(iter(by_level.values())).memory
     return f"{count} snapshot{'s' if count > 1 else ''} of every site and branch, until the run ends"
+
+
+def _by_speedup(measured: Sequence[presets.Measured]) -> list[str]:
+    """Return the measured part of Step List's page."""
+    shown = [one for one in measured if (one.sampler, one.steps) == ("euler", 20)]
+    return ["## Measured", BY_SPEEDUP, presets.table(shown)]
 
 
 def _rows_of(name: str, studies: Sequence[Record]) -> list[str]:

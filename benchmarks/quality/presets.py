@@ -25,6 +25,8 @@ CLASSES = {
 }
 """Of the samplers that are measured, by `cache_core.SamplerClass`."""
 FLOWS = ("flux", "sd3")
+METHOD = "step_list"
+"""Whose speedups they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
