@@ -29,6 +29,7 @@ from fullsize.rows import compiled_rows, rows
 from fullsize.sampling import Bench
 from metrics.study.store import fingerprint
 from overhead_networks import FULL, Recipe, small
+from quality.code import sum_of
 from quality.engine import ROOT, load_engine
 from quality.timing import CLOCKS
 from zoo.host import prepare_host
@@ -152,9 +153,10 @@ def estimate(
 
 def folder_of(recipe: Recipe, backend: str, options: argparse.Namespace) -> Path:
     """Return where the records of a network lie: elsewhere for another machine, version, size or engine."""
-    engine = [path for part in ("cache_core", "nodes") for path in sorted((ROOT / part).rglob("*.py"))]
+    parts = ("cache_core", "nodes", "benchmarks/fullsize")
+    timed = sum_of([path for part in parts for path in sorted((ROOT / part).rglob("*.py"))], [])
     words = [_machine(options), _how(options), repr(recipe)]
-    return Path(options.work) / f"{recipe.family}_{backend or 'plain'}_{fingerprint(engine, words)}"
+    return Path(options.work) / f"{recipe.family}_{backend or 'plain'}_{fingerprint([], [*words, timed])}"
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

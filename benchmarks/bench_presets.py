@@ -90,7 +90,13 @@ def measure(engine: Any, pipeline: Any, job: Job, folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    is_whole = set(given.models) == set(MODELS) and set(given.samplers) == set(SAMPLERS)
+    if given.seeds < 2 or not (is_whole or given.results is None):
+        parser.error(
+            "expected 2 or more --seeds, and --quick beside --models or --samplers: the table that ships needs all"
+        )
     seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
     jobs = [Job(Setting(*one), seeds) for one in product(given.samplers, given.steps, CFGS)]
     found: list[Measured] = []

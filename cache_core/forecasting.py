@@ -25,6 +25,12 @@ def is_guided(run: Run) -> bool:
     return run.cfg != 1.0
 
 
+def strength(run: Run) -> float:
+    """Return how many times the difference of its two predictions guidance adds, to the nearer of them; 0 without it."""
+    cfg = USUAL if run.cfg is None else run.cfg
+    return max(cfg, 1 - cfg) - 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class ForecastConfig(Config):
     """Settings of a forecast."""

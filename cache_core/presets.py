@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .forecasting import is_guided
+from .forecasting import USUAL, is_guided, strength
 from .types import Run, SamplerClass
 
 
@@ -72,7 +72,8 @@ def measured_speedup(run: Run, intent: str) -> float:
     """Return the speedup that an intent means for a run.
 
     Between two measured numbers of steps the smaller counts; a sampler of no known class is taken for the one that
-    bears least.
+    bears least. Guidance was measured at the usual scale; beyond it forecasts reach less far in proportion, see
+    `forecasting.guided_trust`, and what is left out is lowered as much.
 
     Args:
         run: The run.
@@ -88,4 +89,21 @@ def measured_speedup(run: Run, intent: str) -> float:
         if row.steps <= run.num_steps and run.sampler_class in (row.sampler, SamplerClass.UNKNOWN)
     ]
     most = max((row.steps for row in own), default=0)
-    return min((row.speedups[intent] for row in own if row.steps == most), default=1.0)
+    found = min((row.speedups[intent] for row in own if row.steps == most), default=1.0)
+    return 1 + (found - 1) / max(strength(run) / (USUAL - 1), 1)
+
+
+def no_speedup(run: Run, intent: str) -> str:
+    """Return why every step of a run is computed for an intent, and what else a user may do."""
+    least, others = (
+        min(row.steps for row in rows()),
+        [name for name in INTENTS if measured_speedup(run, name) > 1],
+    )
+    instead = f"Choose '{others[0]}', or set" if others else "Set"
+    if run.num_steps < least:
+        why = f"for fewer than {least} steps nothing was measured"
+    elif run.sampler_class is SamplerClass.UNKNOWN:
+        why = f"the sampler '{run.sampler}' is of no kind that was measured"
+    else:
+        why = f"with this sampler and guidance no speedup that was measured keeps pictures as near as '{intent}' asks for"
+    return f"Step List computes every step of this run: {why}. {instead} 'speedup' to leave steps out nevertheless."

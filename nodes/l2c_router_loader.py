@@ -27,7 +27,7 @@ class L2CRouterLoader(io.ComfyNode):
             display_name="Feature Cache Router Loader",
             category="FeatureCache",
             description="Makes a Diffusion Transformer sample faster with a schedule from a file: a router of Learning-to-Cache or "
-            "HarmoniCa, a mask of ECAD or SmoothCache, or a list of full steps. The file must have been made for this "
+            "HarmoniCa, a mask of ECAD or SmoothCache, or a published list of full steps. The file must have been made for this "
             "model; it is checked.",
             search_aliases=[
                 "learning-to-cache",

@@ -31,17 +31,22 @@ def run_of(
     return Run(
         sigmas=schedule,
         sampler=name,
-        sampler_class=SamplerClass(sampler_class(name)),
+        sampler_class=SamplerClass(sampler_class(sampler)),
         call_steps=call_steps(name, schedule),
         call_sigmas=call_sigmas(sampler, schedule),
         flow=isinstance(model_sampling, comfy.model_sampling.CONST),
         # The host's own ends are finite stand-ins for no limit.
         reuse_from=math.inf if window[0] <= 0 else start,
         reuse_to=-math.inf if window[1] >= 1 else end,
-        # A guider of another class may mix more than two predictions, and then has no one scale.
-        cfg=guider.cfg if type(guider) is comfy.samplers.CFGGuider else None,
+        cfg=_scale(guider),
         size=picture_size(guider.model_patcher, noise),
     )
+
+
+def _scale(guider: Any) -> float | None:
+    """Return the scale of guidance; None for a guider that mixes in its own way, maybe more than two predictions."""
+    mixes = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
+    return float(guider.cfg) if mixes else None
 
 
 def picture_size(model: Any, latent: torch.Tensor) -> tuple[int, int]:

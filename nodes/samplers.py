@@ -44,6 +44,9 @@ ONE_CALL_PER_STEP = frozenset(
 FIRST_ORDER = frozenset(["euler", "euler_ancestral"])
 """Those of them that look at no earlier prediction."""
 
+UNLIKE = frozenset(["er_sde"])
+"""Those of them that add noise, and were seen not to drift all the same: as yet no class is known to hold for them."""
+
 CALLS_PER_STEP = {
     "heun": 2,
     "dpm_2": 2,
@@ -129,13 +132,13 @@ def sampler_name(sampler: Any) -> str:
     return name + WITHOUT_NOISE if name in FRESH_NOISE and is_silent else name
 
 
-def sampler_class(name: str) -> str:
-    """Return the value of the `SamplerClass` of the sampler called `name`."""
-    if name in AMPLIFYING:
-        return "unknown"
-    if name in FRESH_NOISE:
+def sampler_class(sampler: Any) -> str:
+    """Return the value of a sampler's `SamplerClass`."""
+    if sampler_name(sampler) in FRESH_NOISE:
         return "new noise"
-    name = name.removesuffix(WITHOUT_NOISE)
+    name = sampler_name(sampler).removesuffix(WITHOUT_NOISE)
+    if name in AMPLIFYING | UNLIKE or name.endswith("_cfg_pp") or _is_churned(sampler):
+        return "unknown"
     if name in CALLS_PER_STEP:
         return "several calls"
     if name not in ONE_CALL_PER_STEP:
@@ -151,11 +154,19 @@ def call_sigmas(sampler: Any, sigmas: Sequence[float]) -> tuple[float, ...]:
     """
     function = getattr(sampler, "sampler_function", None)
     is_hosts = getattr(function, "__module__", "") == "comfy.k_diffusion.sampling"
-    is_churned = getattr(sampler, "extra_options", {}).get("s_churn", 0.0) > 0.0
     name = sampler_name(sampler).removesuffix(WITHOUT_NOISE)
-    if not is_hosts or is_churned or name not in ONE_CALL_PER_STEP | FIRST_ALONE | AT_THE_NEXT | AT_THE_MEAN:
+    if (
+        not is_hosts
+        or _is_churned(sampler)
+        or name not in ONE_CALL_PER_STEP | FIRST_ALONE | AT_THE_NEXT | AT_THE_MEAN
+    ):
         return ()
     return tuple(level for step in range(len(sigmas) - 1) for level in _levels(name, step, sigmas))
+
+
+def _is_churned(sampler: Any) -> bool:
+    """Return whether a sampler is told to raise the noise level of its steps."""
+    return bool(getattr(sampler, "extra_options", {}).get("s_churn", 0.0) > 0.0)
 
 
 def _levels(name: str, step: int, sigmas: Sequence[float]) -> tuple[float, ...]:
@@ -187,8 +198,8 @@ def drift_warning(name: str) -> str:
         if name in names:
             return (
                 f"Feature Cache: the sampler '{name}' {reason}: the picture will differ more from the uncached one than "
-                "with other samplers. It may be as good; to come nearer, take 'euler', 'heun' or 'dpmpp_2m', a shorter "
-                "interval, or a narrower window from 'start_percent' to 'end_percent'."
+                "with other samplers. It may be as good; to come nearer, take 'euler', 'heun' or 'dpmpp_2m', a smaller "
+                "speedup or interval, or a narrower window from 'start_percent' to 'end_percent'."
             )
     return ""
 

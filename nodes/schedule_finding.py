@@ -144,8 +144,9 @@ def find(order: Order, on_change: Callable[[Progress], None]) -> Found:
 
 
 def _go(order: Order, progress: Progress, search: Search[Any]) -> None:
-    """Try plan after plan."""
-    while len(search.tries) < order.tries and (not search.tries or progress.minutes < order.minutes):
+    """Try plan after plan. What the uncached samplings took is no part of the time that is given."""
+    begun = progress.minutes
+    while len(search.tries) < order.tries and (not search.tries or progress.minutes - begun < order.minutes):
         progress.say(f"trying plan {len(search.tries) + 1} of {order.tries}")
         if not search.step():
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from metrics.intervals import mean_interval
+from metrics.intervals import Interval, mean_interval
 from metrics.study.cells import Cell as Setting
 
 from .tables import FAMILIES
@@ -53,7 +53,8 @@ class Measured:
     def of(cls, family: str, setting: Setting, speedup: float, scores: Sequence[float]) -> Measured:
         """Return what the PSNR of some pictures says."""
         finite = np.array([one for one in scores if math.isfinite(one)])
-        found = mean_interval(finite) if len(finite) > 1 else None
+        alone = Interval(value=finite[0], low=finite[0], high=finite[0]) if len(finite) == 1 else None
+        found = mean_interval(finite) if len(finite) > 1 else alone
         return cls(
             family=family,
             sampler=setting.sampler,
@@ -127,7 +128,7 @@ def page(found: Sequence[Measured], intents: Mapping[str, Intent]) -> str:
         "The setting `intent` of Step List takes the largest measured speedup whose pictures have at least this PSNR against the "
         f"uncached ones: {wanted}; of several models of a kind the one that fares worst counts, and every smaller speedup must "
         "meet it too. 1 computes every step. There is a largest speedup because large models of large pictures bear less than "
-        "the zoo's. Measured by `python dev.py bench presets` on the zoo's models, on prompts and seeds that no "
+        f"the zoo's. Measured by `{_command(found)}` on the zoo's models, on prompts and seeds that no "
         "other measurement uses. What a decibel is on a larger model may differ: look at your pictures."
     )
     taken_from = (
@@ -139,6 +140,12 @@ def page(found: Sequence[Measured], intents: Mapping[str, Intent]) -> str:
     ]
     parts = ["# Intents, measured", introduction, markdown(("", *intents), lines)]
     return "\n\n".join([*parts, "## What it was taken from", taken_from, table(found)]) + "\n"
+
+
+def _command(found: Sequence[Measured]) -> str:
+    """Return the command that measures as much as was measured."""
+    seeds, steps = ({getattr(one, name) for one in found} for name in ("num_seeds", "steps"))
+    return f"python dev.py bench presets --seeds {max(seeds)} --steps {' '.join(map(str, sorted(steps)))}"
 
 
 def _name(row: Mapping[str, Any]) -> str:

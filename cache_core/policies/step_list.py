@@ -36,16 +36,11 @@ from ..errors import ConfigError
 from ..forecasting import ForecastConfig, forecast
 from ..ops.steps import LIST_FORM, even_steps, listed_steps, shifted_steps
 from ..policy import POLICIES, Evidence, Policy, setting
-from ..presets import INTENTS, measured_speedup
+from ..presets import INTENTS, measured_speedup, no_speedup
 from ..step_schedule import check_schedule, scheduled_steps
 from ..types import Action, Call, History, Level, Run, Site, Target
 
 AUTO, BY_INTENT = "auto", 0.0
-
-NO_SPEEDUP = (
-    "All {} steps of this run are computed: with this sampler and guidance no speedup that was measured keeps pictures as near as "
-    "'{}' asks for. Choose another 'intent', or set 'speedup'."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +49,8 @@ class StepListConfig(ForecastConfig):
 
     intent: Literal["quality", "balanced", "fast"] = setting(
         "balanced",
-        "What the speedup is for. Each takes the largest one whose pictures were measured to stay near the uncached ones, for the "
-        "sampler, number of steps and guidance that you sample with: at least "
+        "What the speedup is for. Each takes the largest one whose pictures were measured to stay near the uncached ones, for your "
+        "kind of sampler and number of steps, without guidance or at cfg 4 (less is left out beyond that): at least "
         + ", ".join(
             f"{one.floor:g} dB and at most {one.most:g} times ('{name}')" for name, one in INTENTS.items()
         )
@@ -71,7 +66,8 @@ class StepListConfig(ForecastConfig):
     )
     steps: str = setting(
         AUTO,
-        "Which steps are computed, counted from 0: 'auto' spreads as many as the speedup leaves; or a list such as '0-3, 5, 8, 12, 16'.",
+        "Which steps are computed, counted from 0: 'auto' spreads as many as the speedup leaves; or a list such as '0-3, 5, 8, 12, 16', "
+        "which takes the place of 'intent' and of any 'speedup' but 1.",
         form=(rf"{AUTO}|{LIST_FORM}", f"'{AUTO}' or a list such as '0-3, 5, 8, 12, 16'"),
         advanced=True,
     )
@@ -138,12 +134,14 @@ class StepList(Policy):
     def check_run(self, run: Run) -> tuple[str, ...]:
         """Return a note where a list names steps that the run has not, a file was made for something else, or nothing is left out."""
         settings = self._settings
+        if settings.speedup == 1:
+            return ()
         if settings.schedule is not None:
             names = ("order", "trust", "level", *(["speedup"] if settings.speedup else []))
             return check_schedule(settings.schedule, run, {name: getattr(settings, name) for name in names})
         if settings.steps == AUTO:
             leaves_out = settings.speedup or self._speedup(run) > 1
-            return () if leaves_out else (NO_SPEEDUP.format(run.num_steps, settings.intent),)
+            return () if leaves_out else (no_speedup(run, settings.intent),)
         beyond = [step for step in self.full_steps(run) if step >= run.num_steps]
         if not beyond:
             return ()
@@ -156,7 +154,9 @@ class StepList(Policy):
     def full_steps(self, run: Run) -> tuple[int, ...]:
         """Return the steps that are computed in `run`."""
         settings = self._settings
-        if settings.schedule is not None and settings.speedup != 1:
+        if settings.speedup == 1:
+            return tuple(range(run.num_steps))
+        if settings.schedule is not None:
             return scheduled_steps(settings.schedule, run)
         if settings.steps != AUTO:
             return listed_steps(settings.steps)

@@ -89,7 +89,7 @@ class SiteRecord(Probe):
                 "told apart. Use plain prompts and a sampler such as 'euler' for the search."
             )
         features = torch.stack([torch.stack([self._seen[key] for key in by_role], 1) for by_role in keys])
-        mixed = torch.tensordot(torch.tensor(shares).double(), features.double().cpu(), dims=1)  # (B, T, K)
+        mixed = torch.tensordot(torch.tensor(shares).double(), features.cpu().double(), dims=1)  # (B, T, K)
         levels = [self._run.noise_at(sigma) for sigma in self._run.sigmas]
         return gap_costs(mixed, torch.tensor(levels, dtype=torch.float64))
 

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("skimage", reason="scikit-image is not installed")
 
+import bench_presets
 from metrics.study.cells import Cell as Setting
 from quality.presets import Measured, derive, page, table
 
@@ -76,6 +77,13 @@ def test_identical_pictures_are_left_out_of_the_mean() -> None:
     found = Measured.of("flux", Setting("euler", 20, 1.0), 2.0, [float("inf"), 40.0, 42.0])
     assert (found.psnr, found.num_seeds) == (41.0, 3)
     assert Measured.of("flux", Setting("euler", 20, 1.0), 1.25, [float("inf")] * 3).psnr is None
+    assert Measured.of("flux", Setting("euler", 20, 1.0), 1.25, [float("inf"), 31.0]).psnr == 31.0
+
+
+def test_a_table_of_a_part_is_not_written() -> None:
+    for part in (["--models", "flux"], ["--samplers", "euler"], ["--seeds", "1"]):
+        with pytest.raises(SystemExit):
+            bench_presets.main(part)
 
 
 def test_the_page_shows_what_ships_and_what_was_measured() -> None:

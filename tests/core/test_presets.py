@@ -97,9 +97,27 @@ def test_a_number_takes_the_place_of_the_intent() -> None:
 @pytest.mark.usefixtures("table")
 def test_a_run_without_a_speedup_is_told_of() -> None:
     [note] = _policy(intent="quality").check_run(_run(20))
-    assert note.startswith("All 20 steps of this run are computed") and "'quality' asks for" in note
+    assert "keeps pictures as near as 'quality' asks for. Choose 'balanced', or set 'speedup'" in note
     assert _policy(intent="fast").check_run(_run(20)) == ()
     assert _policy(speedup=1.0).check_run(_run(20)) == ()
+
+
+@pytest.mark.usefixtures("table")
+def test_what_was_not_measured_is_told_apart() -> None:
+    [note] = _policy().check_run(_run(8))
+    assert "for fewer than 10 steps nothing was measured. Set 'speedup'" in note
+    [note] = _policy(intent="quality").check_run(_run(20, SamplerClass.UNKNOWN))
+    assert "the sampler 'unknown' is of no kind that was measured" in note
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(("cfg", "speedup"), [(2.0, 2.5), (4.0, 2.5), (5.5, 2.0), (7.0, 1.75), (-4.5, 2.0)])
+def test_beyond_the_measured_guidance_less_is_left_out(cfg: float, speedup: float) -> None:
+    assert measured_speedup(_run(20, cfg=cfg), "fast") == pytest.approx(speedup)
+
+
+def test_a_speedup_of_1_computes_everything_whatever_list_there_is() -> None:
+    assert _policy(speedup=1.0, steps="0-3, 5").full_steps(_run(20)) == tuple(range(20))
 
 
 def test_a_speedup_below_one_is_refused() -> None:

@@ -111,3 +111,47 @@ def test_noise_levels_are_foreseen_that_need_not_be_read(
     model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "note", note)
     real.sample(model, steps=5, sampler=sampler, last_step=last_step)
     assert [call.sigma for call in report(model).calls] == pytest.approx(asked, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings", "kind"),
+    [
+        ("euler", {}, "first order"),
+        ("euler", {"s_churn": 1.0}, "unknown"),
+        ("euler_ancestral", {}, "new noise"),
+        ("euler_ancestral", {"eta": 0.0}, "first order"),
+        ("euler_ancestral_cfg_pp", {"eta": 0.0}, "unknown"),
+        ("dpmpp_2m", {}, "multistep"),
+        ("dpmpp_2m_cfg_pp", {}, "unknown"),
+        ("er_sde", {}, "unknown"),
+        ("heun", {}, "several calls"),
+        ("dpmpp_2s_ancestral", {"eta": 0.0}, "several calls"),
+        ("heunpp2", {}, "unknown"),
+    ],
+)
+@pytest.mark.usefixtures("host")
+def test_a_samplers_class_follows_what_it_does(sampler: str, settings: dict[str, float], kind: str) -> None:
+    import comfy.samplers
+
+    if sampler not in comfy.samplers.SAMPLER_NAMES:
+        pytest.skip(f"this host has no sampler '{sampler}'")
+    assert TABLE.sampler_class(comfy.samplers.ksampler(sampler, settings)) == kind
+
+
+def test_guidance_is_known_where_two_predictions_are_mixed(host: real.Host) -> None:
+    """A guider without a negative prompt samples as cfg 1 does; one of three predictions has no one scale."""
+    import comfy.samplers
+    import torch
+    from comfy_extras import nodes_custom_sampler as stock
+
+    model, run_of = real.random_flux(), host.module("nodes.runs").run_of
+
+    def scale(guider: Any) -> Any:
+        sampler, sigmas = comfy.samplers.ksampler("euler"), torch.linspace(1.0, 0.0, 5)
+        return run_of(guider, torch.zeros(1, 16, 8, 8), sampler, sigmas, (0.0, 1.0)).cfg
+
+    guided = comfy.samplers.CFGGuider(model)
+    guided.set_cfg(4.0)
+    assert scale(stock.Guider_Basic(model)) == 1.0
+    assert scale(guided) == 4.0
+    assert scale(stock.Guider_DualCFG(model)) is None
