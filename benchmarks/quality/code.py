@@ -1,6 +1,7 @@
 """Short sums of the code that pictures and the kit depend on, so that records outlive edits of anything else.
 
-What is for people is no part of a sum: comments, layout, docstrings and every text with a space in it.
+What is for people is no part of a sum: comments, layout, docstrings and every text with a space in it, but for those that are
+compared with something or are a setting's default.
 """
 
 from __future__ import annotations
@@ -90,6 +91,17 @@ def sources(path: Path) -> frozenset[Path]:
 
 class _Silenced(ast.NodeTransformer):
     """Takes out what is for people."""
+
+    def visit_Compare(self, node: ast.Compare) -> ast.Compare:
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if not isinstance(node.func, ast.Name) or node.func.id != "setting":
+            return self.generic_visit(node)
+        default, *others = node.args
+        keywords = [self.generic_visit(keyword) for keyword in node.keywords]
+        kept = ast.Call(node.func, [default, *(self.visit(one) for one in others)], keywords)
+        return ast.copy_location(kept, node)
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         is_text = isinstance(node.value, str) and " " in node.value

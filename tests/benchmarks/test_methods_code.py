@@ -88,6 +88,25 @@ def test_an_edit_of_what_is_for_people_renames_nothing(
     assert key_of(named("seacache_50")) == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('= setting(\n        "per call",', '= setting(\n        "whole change",'),
+        ('== "whole change"', '== "per call"'),
+    ],
+    ids=["default", "compared"],
+)
+def test_a_text_that_decides_is_no_text_for_people(
+    old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = copy_of_core(tmp_path, monkeypatch) / "policies" / "gradient_optimized.py"
+    before, text = key_of(named("fora_50_percent_gradient_optimized")), edited.read_text(encoding="utf-8")
+    assert old in text
+    edited.write_text(text.replace(old, new), encoding="utf-8")
+    code._doing.cache_clear()
+    assert key_of(named("fora_50_percent_gradient_optimized")) != before
+
+
 def test_what_runs_no_code_of_ours_is_named_plainly() -> None:
     for cell in (*cells()[:3], data()):
         assert key_of(cell) == cell.name
