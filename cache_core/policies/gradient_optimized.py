@@ -17,6 +17,9 @@ computed, over how many calls F1 - F0 took, so that eta 1 moves on in a straight
 In which steps: the authors correct all reused ones at 25 % and all but step 17 of 20 at 50 %, where the average feature of
 their network turns back. That step is their network's. `all` corrects everywhere; the calibration of Error-Optimized
 Cache tells at which steps features turn back, and a list leaves them out.
+
+It helps where features go on as they went. Guidance turns them: at the authors' scale of 1.5 it helps at every interval, at scale 4
+over short gaps only (docs/decisions.md, 17). `forecast` trusts a change the less, the stronger the guidance and the longer the gap.
 """
 
 from __future__ import annotations
