@@ -18,8 +18,8 @@ In which steps: the authors correct all reused ones at 25 % and all but step 17 
 their network turns back. That step is their network's. `all` corrects everywhere; the calibration of Error-Optimized
 Cache tells at which steps features turn back, and a list leaves them out.
 
-It helps where features go on as they went. Guidance turns them: at the authors' scale of 1.5 it helps at every interval, at scale 4
-over short gaps only (docs/decisions.md, 17). `forecast` trusts a change the less, the stronger the guidance and the longer the gap.
+It helps where features go on as they went. Guidance turns them: at the authors' scale of 1.5 it helps at intervals 2 and 4, at
+scale 4 at 2 only (docs/decisions.md, 17). `forecast` trusts a change the less, the stronger the guidance and the longer the gap.
 """
 
 from __future__ import annotations
