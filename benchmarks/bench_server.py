@@ -1,4 +1,4 @@
-"""FORA beside ComfyUI's own caches and beside fewer steps, through a real server: `python dev.py bench server`.
+"""Step List and FORA beside ComfyUI's own caches and fewer steps, through a real server: `python dev.py bench server`.
 
 Every model of the zoo, 20 Euler steps at cfg 4. Each job (a caption and a seed) runs with every variant in turn, so that
 what is compared was measured within the same minute; seconds are the sampler node's. *Fewer steps* takes as long as
@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from client import Comfy, ComfyError, Prompt
 from comparison import Row, Variant, row_of
+from gallery import caches
 from paired import Paired, jobs_of
-from server_graphs import HOSTS_CACHES, LOADERS, plain, with_fora, with_hosts_cache
+from server_graphs import HOSTS_CACHES, LOADERS, plain, with_hosts_cache, with_ours
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 CAPTIONS = (
@@ -31,7 +32,7 @@ CAPTIONS = (
     "a large dotted yellow circle at the center, on navy and maroon vertical stripes with edges",
     "a large orange ring at the bottom left, a medium green circle at the top, on sky and mint horizontal gradient with edges",
 )
-INTERVALS = (2, 3)
+SPEEDUPS, INTERVALS = (2.0, 3.0), (2, 3)
 SKIPPED = re.compile(r"(?:Lazy|Easy)Cache - skipped (\d+)/(\d+) steps")
 NOTE = """\
 Medians of the pairs; measured is the speedup against the uncached run of the same caption and seed, ideal what the skipped
@@ -73,8 +74,10 @@ def measure(server: Comfy, log: Path, family: str, setting: Setting) -> list[Row
 
 
 def _variants(uncached: Prompt) -> Iterator[tuple[str, Prompt]]:
+    for speedup in SPEEDUPS:
+        yield f"Step List, {speedup:g}x", with_ours(uncached, caches.step_list(speedup))
     for interval in INTERVALS:
-        yield f"FORA, interval {interval}", with_fora(uncached, interval)
+        yield f"FORA, interval {interval}", with_ours(uncached, caches.fora(interval))
     for name in HOSTS_CACHES:
         yield name, with_hosts_cache(uncached, name)
 
@@ -116,7 +119,7 @@ def page(record: Mapping[str, Any]) -> str:
         f"Written by `{record['command']}` on {record['machine']}, ComfyUI {record['comfyui']}, torch {record['torch']}: "
         f"{record['steps']} steps, {record['pairs']} pairs."
     )
-    parts = ["# FORA through the server", inspect.cleandoc(__doc__ or ""), facts]
+    parts = ["# Through the server", inspect.cleandoc(__doc__ or ""), facts]
     for family, rows in record["families"].items():
         parts += [f"## {family}", table([Row(**row) for row in rows])]
     return "\n\n".join([*parts, NOTE]) + "\n"

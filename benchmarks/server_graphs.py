@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from client import Prompt
+from gallery.caches import Widgets
 
 LOADERS: dict[str, dict[str, Any]] = {
     "flux": {
@@ -45,17 +47,9 @@ def plain(family: str, steps: int, caption: str = "", seed: int = 0) -> Prompt:
     }
 
 
-def with_fora(prompt: Prompt, interval: int) -> Prompt:
-    """Return a copy with our node between loader and sampler, and its report behind the sampler."""
-    inputs: dict[str, Any] = {
-        "method": "fora",
-        "method.interval": interval,
-        "method.anchor": "end",
-        "method.level": "module",
-        "start_percent": 0.0,
-        "end_percent": 1.0,
-    }
-    changed = _with_cache(prompt, "FeatureCache", inputs)
+def with_ours(prompt: Prompt, widgets: Widgets) -> Prompt:
+    """Return a copy with our node, so set, between loader and sampler, and its report behind the sampler."""
+    changed = _with_cache(prompt, "FeatureCache", widgets)
     return changed | {"report": _node("FeatureCacheReport", model=["cache", 0], samples=["samples", 0])}
 
 
@@ -70,7 +64,7 @@ def with_hosts_cache(prompt: Prompt, name: str) -> Prompt:
     return _with_cache(prompt, name, inputs)
 
 
-def _with_cache(prompt: Prompt, class_type: str, inputs: dict[str, Any]) -> Prompt:
+def _with_cache(prompt: Prompt, class_type: str, inputs: Mapping[str, Any]) -> Prompt:
     sampler = prompt["samples"]
     cached = sampler | {"inputs": sampler["inputs"] | {"model": ["cache", 0]}}
     return prompt | {"cache": _node(class_type, model=["model", 0], **inputs), "samples": cached}

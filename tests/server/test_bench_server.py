@@ -35,11 +35,12 @@ def families(folder: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_foras_refresh_ratio_is_its_schedules(families: dict[str, dict[str, Any]], family: str) -> None:
+def test_refresh_ratios_are_those_of_the_schedules(families: dict[str, dict[str, Any]], family: str) -> None:
     """Counted back from the last of six calls, and the first is full: 0 1 3 5 of interval 2, 0 2 5 of 3."""
     rows = families[family]
     assert rows["FORA, interval 2"]["refresh"] == pytest.approx(4 / 6)
     assert rows["FORA, interval 3"]["refresh"] == pytest.approx(3 / 6)
+    assert rows["Step List, 2x"]["refresh"] == pytest.approx(3 / 6)
     assert rows["FORA, interval 2"]["psnr"] is not None and rows["uncached, 6 steps"]["psnr"] is None
 
 
