@@ -25,10 +25,10 @@ def is_guided(run: Run) -> bool:
     return run.cfg != 1.0
 
 
-def strength(run: Run) -> float:
-    """Return how many times the difference of its two predictions guidance adds, to the nearer of them; 0 without it."""
-    cfg = USUAL if run.cfg is None else run.cfg
-    return max(cfg, 1 - cfg) - 1
+def scale_of(cfg: float | None) -> float:
+    """Return the scale of guidance as seen from the prediction that it leads away from, at least one half; 1 without guidance."""
+    known = USUAL if cfg is None else cfg
+    return max(known, 1 - known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +88,7 @@ def guided_trust(span: float, cfg: float | None, role: int) -> float:
         cfg: The scale s, other than 1, or None where it is not known.
         role: 0 for P, 1 for N.
     """
-    known = USUAL if cfg is None else cfg
-    scale, leading = max(known, 1 - known), 0 if known >= 0.5 else 1
+    scale, leading = scale_of(cfg), 0 if cfg is None or cfg >= 0.5 else 1
     trust = max(1 - span * abs(scale - 1) / REACH, 0.0)
     if cfg is None or role == leading or scale == 1:
         return trust

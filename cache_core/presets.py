@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .forecasting import USUAL, is_guided, strength
+from .forecasting import USUAL, is_guided, scale_of
 from .types import Run, SamplerClass
 
 
@@ -82,15 +82,13 @@ def measured_speedup(run: Run, intent: str) -> float:
     Returns:
         The speedup; 1, which computes every step, for fewer steps than were measured.
     """
-    own = [row for row in rows() if (row.flow, row.guided) == (run.flow, is_guided(run))]
-    own = [
-        row
-        for row in own
-        if row.steps <= run.num_steps and run.sampler_class in (row.sampler, SamplerClass.UNKNOWN)
-    ]
+    kind = (run.flow, is_guided(run))
+    own = [row for row in rows() if (row.flow, row.guided) == kind and row.steps <= run.num_steps]
+    if run.sampler_class is not SamplerClass.UNKNOWN:
+        own = [row for row in own if row.sampler is run.sampler_class]
     most = max((row.steps for row in own), default=0)
     found = min((row.speedups[intent] for row in own if row.steps == most), default=1.0)
-    return 1 + (found - 1) / max(strength(run) / (USUAL - 1), 1)
+    return 1 + (found - 1) / max((scale_of(run.cfg) - 1) / (USUAL - 1), 1)
 
 
 def no_speedup(run: Run, intent: str) -> str:

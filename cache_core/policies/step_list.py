@@ -140,8 +140,7 @@ class StepList(Policy):
             names = ("order", "trust", "level", *(["speedup"] if settings.speedup else []))
             return check_schedule(settings.schedule, run, {name: getattr(settings, name) for name in names})
         if settings.steps == AUTO:
-            leaves_out = settings.speedup or self._speedup(run) > 1
-            return () if leaves_out else (no_speedup(run, settings.intent),)
+            return () if self._speedup(run) > 1 else (no_speedup(run, settings.intent),)
         beyond = [step for step in self.full_steps(run) if step >= run.num_steps]
         if not beyond:
             return ()
