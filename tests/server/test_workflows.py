@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cache_core
 import numpy as np
 import pytest
 from client import Comfy, ComfyError, Prompt
 from gallery.nodes import CACHES
 from graphs import node_of, with_inputs
 
+import cache_core
 from devtools.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
