@@ -36,6 +36,10 @@ with all measures in [methods, measured](../results/methods.md). *refresh* is co
 same weighted by measured time, *time* a picture's time over the uncached run's. PSNR has its 95 % interval over the seeds. A cache
 is worth it where it is nearer to the uncached picture than fewer steps of equal cost: bold where it is, beyond the interval."""
 
+TRAINED = """\
+What `python dev.py zoo routers` trained for the same models, on captions that nothing here measures; `python dev.py bench routers`, with
+rivals of equal cost, random routers and Frechet distances in [trained routers, measured](../results/routers.md)."""
+
 BY_SPEEDUP = """\
 PSNR in dB against the uncached picture of the same seed, with its 95 % interval, at 20 Euler steps on the zoo's small models: `python
 dev.py bench presets`. Other samplers and numbers of steps, and what each *intent* takes there, are in
@@ -52,11 +56,12 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
     measured, intents = presets.read(RESULTS / "presets.json"), core.presets.INTENTS
     found[RESULTS / "presets.md"] = presets.page(measured, intents)
     found[core.presets.TABLE] = json.dumps(list(presets.derive(measured, intents)), indent=1) + "\n"
-    studies = read_studies(RESULTS)
+    studies, trained = read_studies(RESULTS), read_studies(RESULTS, "routers")
     for name in core.POLICIES:
         policy = core.POLICIES[name]
         if policy.__module__.startswith("cache_core."):
             rows = _by_speedup(measured) if name == presets.METHOD else _rows_of(name, studies)
+            rows += _trained_rows(name, trained)
             found[ROOT / "docs" / "methods" / f"{name}.md"] = method_page(core, policy, rows)
     for name in core.CORRECTIONS:
         found[ROOT / "docs" / "methods" / f"{name}.md"] = correction_page(
@@ -119,6 +124,12 @@ def _rows_of(name: str, studies: Sequence[Record]) -> list[str]:
     if not block:
         return ["## Measured", "Nothing yet: `python dev.py bench methods` measures it."]
     return ["## Measured", EXPLAINED, block]
+
+
+def _trained_rows(name: str, studies: Sequence[Record]) -> list[str]:
+    """Return the rows of what was trained for a method, and fewer steps of about the same cost; none where nothing was."""
+    block = method_block(studies, name)
+    return ["## Measured, trained", TRAINED, block] if block else []
 
 
 def _about(policy: Any) -> list[str]:
