@@ -62,7 +62,8 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> Array:
     shared = np.sqrt(eigenvalues.clip(min=0.0)).sum(axis=-1)
     spread = np.trace(first.covariance) + np.trace(second.covariance, axis1=-2, axis2=-1) - 2.0 * shared
     distance: Array = np.square(second.mean - first.mean).sum(axis=-1) + spread
-    return distance
+    # Rounding would leave that of a Gaussian to itself a little below zero.
+    return np.maximum(distance, 0.0)
 
 
 def frechet_difference(
