@@ -9,7 +9,7 @@ B pictures, C latent channels, h latent side, T text tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,10 +59,10 @@ class HostNetwork(nn.Module):
 
 
 def with_diffusers(pipeline: Pipeline, family: str) -> Pipeline:
-    """Return a pipeline whose MODEL runs diffusers' network.
+    """Give the MODEL of a pipeline diffusers' network, and return the pipeline.
 
     Args:
-        pipeline: One of its own, as its network is exchanged.
+        pipeline: Loaded for this alone.
         family: Name of the model.
 
     Raises:
@@ -77,7 +77,7 @@ def with_diffusers(pipeline: Pipeline, family: str) -> Pipeline:
             f"expected less than {ROUNDING:g}; leave cache-dit out, or take a diffusers that fits this ComfyUI"
         )
     model.diffusion_model = own
-    return replace(pipeline)
+    return pipeline
 
 
 @torch.inference_mode()
@@ -161,11 +161,11 @@ _PIXART_BASE = 32
 
 def _mapped(network: Any, weights: Weights, keys: Mapping[str, Any]) -> Any:
     """Load the weights that a map of ComfyUI names for each of diffusers' own."""
-    network.load_state_dict({name: _taken(weights, keys[name]) for name in network.state_dict()})
+    network.load_state_dict({name: taken(weights, keys[name]) for name in network.state_dict()})
     return network
 
 
-def _taken(weights: Weights, source: Any) -> Tensor:
+def taken(weights: Weights, source: Any) -> Tensor:
     """A weight by its name, or a part (axis, start, length) of it, changed by a function."""
     if isinstance(source, str):
         return weights[source]
