@@ -21,7 +21,7 @@ from quality.fronts.diffusers_models import (
     EqualityError,
     HostNetwork,
     Kind,
-    _taken,
+    taken,
     disagreement,
     with_diffusers,
 )
@@ -120,9 +120,9 @@ class Twin(nn.Module):
 
 def test_a_part_of_a_weight_is_taken_and_then_changed() -> None:
     weights = {"qkv": torch.arange(6.0)}
-    assert _taken(weights, "qkv") is weights["qkv"]
-    assert _taken(weights, ("qkv", (0, 2, 2))).tolist() == [2, 3]
-    assert _taken(weights, ("qkv", None, lambda weight: weight.flip(0))).tolist() == [5, 4, 3, 2, 1, 0]
+    assert taken(weights, "qkv") is weights["qkv"]
+    assert taken(weights, ("qkv", (0, 2, 2))).tolist() == [2, 3]
+    assert taken(weights, ("qkv", None, lambda weight: weight.flip(0))).tolist() == [5, 4, 3, 2, 1, 0]
 
 
 def test_networks_differ_by_what_their_outputs_do() -> None:

@@ -70,7 +70,7 @@ def carry(model: Any, threshold: float, blocks: int, order: int) -> Any:
     network = model.model.diffusion_model.transformer
     given = _given(cache_dit, threshold, blocks, order)
     if not getattr(network, "_context_names", None):
-        cache_dit.enable_cache(network, **given)
+        cache_dit.enable_cache(_adapted(cache_dit, network), **given)
 
     def begin(executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         cache_dit.refresh_context(network, **_given(cache_dit, threshold, blocks, order))
@@ -91,6 +91,18 @@ def _given(cache_dit: Any, threshold: float, blocks: int, order: int) -> dict[st
     )
     forecast = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=order) if order else None
     return {"cache_config": config, "calibrator_config": forecast}
+
+
+def _adapted(cache_dit: Any, network: Any) -> Any:
+    from diffusers import SD3Transformer2DModel
+
+    if not isinstance(network, SD3Transformer2DModel):
+        return network
+    # cache-dit knows SD3 by its pipeline alone; this is what it takes of that.
+    pattern = cache_dit.ForwardPattern.Pattern_1
+    return cache_dit.BlockAdapter(
+        transformer=network, blocks=network.transformer_blocks, forward_pattern=pattern
+    )
 
 
 def _cache_dit() -> Any:

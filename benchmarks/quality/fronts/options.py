@@ -27,8 +27,8 @@ class Options:
 
     Attributes:
         size: How much is measured.
-        cache_dit: Folder with its packages, or None.
         only: Names of fronts that take part beside fewer steps and the default; empty for all.
+        cache_dit: Folder with its packages, or None.
         results: Where to write; None writes nothing but the records.
     """
 

@@ -41,7 +41,7 @@ _RIVALS = """\
 * *EasyCache* as it is shipped, and with its error in float32 mended (it changes the sampler's own state; a wrapper of the
   benchmark gives it a copy). *LazyCache*, which is all that ComfyUI has for SD3 and PixArt.
 * *cache-dit's DBCache*, where its packages are named with `--cache-dit PATH`: on diffusers' networks with the same weights, behind
-  ComfyUI's own sampler and guidance. Both networks agree to rounding, or the run stops; its pictures and its time are held
+  ComfyUI's own sampler and guidance. The networks agree to rounding, or it is left out; its pictures and its time are held
   against the uncached run of diffusers. 1 block always runs (F1B0), or as many as 8 are of a full-size model, with and
   without its TaylorSeer; the first 4 calls are computed, as in its published measurements.
 * *Rule of X, our implementation*: the rule of a pack that does not load on the ComfyUI at hand, or does not run these families

@@ -57,7 +57,7 @@ class Hand:
         self._reference: tuple[tuple[Setting, range, str], Drawn] | None = None
 
     def do(self, job: Job) -> None:
-        """Do one job; a pack of others that fails is noted and left out."""
+        """Do one job; code of others that fails is noted and left out."""
         if isinstance(job, Calibrate):
             make_artefact(self.engine, self.bench.pipeline, job.plan.place, job.record, job.seeds)
         elif isinstance(job, Search):
@@ -85,7 +85,7 @@ class Hand:
         return load_pipeline(self.family) if cell.method == PACK else self.bench.pipeline
 
     def _try(self, job: Tune | Measure) -> None:
-        is_foreign = job.front is not None and job.front.origin == "pack"
+        is_foreign = job.front is not None and job.front.cells[0].method in (PACK, CACHE_DIT)
         do = self._tune if isinstance(job, Tune) else self._measure
         try:
             do(job)  # type: ignore[arg-type]
