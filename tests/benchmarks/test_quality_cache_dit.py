@@ -21,8 +21,8 @@ from quality.fronts.diffusers_models import (
     EqualityError,
     HostNetwork,
     Kind,
-    taken,
     disagreement,
+    taken,
     with_diffusers,
 )
 from quality.fronts.front import CACHE_DIT, Front, reference, uncached
