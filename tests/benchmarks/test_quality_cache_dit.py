@@ -89,7 +89,7 @@ def test_it_is_compared_with_the_uncached_run_of_its_own_network_and_nothing_els
 # --- equal weights ------------------------------------------------------------------------------------------------
 
 
-def _call(network: Any, x: Tensor, time: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+def _call(network: Any, x: Tensor, time: Tensor, context: Tensor, pooled: Tensor | None) -> Tensor:
     found: Tensor = network(x) * time.view(-1, 1, 1, 1)
     return found
 

@@ -23,7 +23,7 @@ ROUNDING = 1e-4
 """Most that a pass of both networks may differ by, relative to the largest output; float32 adds up to about 1e-6."""
 
 Weights = Mapping[str, Tensor]
-Call = Callable[[Any, Tensor, Tensor, Tensor, Tensor], Tensor]
+Call = Callable[[Any, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 class EqualityError(RuntimeError):
@@ -53,8 +53,10 @@ class HostNetwork(nn.Module):
         super().__init__()
         self.transformer, self._call, self.dtype = transformer, call, transformer.dtype
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, **_: object) -> Tensor:
-        """(B, C, h, h) to the same, as ComfyUI calls its own."""
+    def forward(
+        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None = None, **_: object
+    ) -> Tensor:
+        """(B, C, h, h) to the same, as ComfyUI calls its own; PixArt without `y`."""
         return self._call(self.transformer, x, timesteps, context, y)
 
 
@@ -176,7 +178,7 @@ def taken(weights: Weights, source: Any) -> Tensor:
     return found
 
 
-def _call_flux(network: Any, x: Tensor, time: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+def _call_flux(network: Any, x: Tensor, time: Tensor, context: Tensor, pooled: Tensor | None) -> Tensor:
     rows, columns = x.shape[2] // _PATCH, x.shape[3] // _PATCH
     packed = rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", p=_PATCH, q=_PATCH)
     places = torch.cartesian_prod(torch.arange(1), torch.arange(rows), torch.arange(columns)).to(x)
@@ -192,14 +194,14 @@ def _call_flux(network: Any, x: Tensor, time: Tensor, context: Tensor, pooled: T
     return rearrange(tokens, "b (h w) (c p q) -> b c (h p) (w q)", h=rows, p=_PATCH, q=_PATCH)
 
 
-def _call_sd3(network: Any, x: Tensor, time: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+def _call_sd3(network: Any, x: Tensor, time: Tensor, context: Tensor, pooled: Tensor | None) -> Tensor:
     found: Tensor = network(
         x, encoder_hidden_states=context, pooled_projections=pooled, timestep=time, return_dict=False
     )[0]
     return found
 
 
-def _call_pixart(network: Any, x: Tensor, time: Tensor, context: Tensor, _: Tensor) -> Tensor:
+def _call_pixart(network: Any, x: Tensor, time: Tensor, context: Tensor, _: Tensor | None) -> Tensor:
     both: Tensor = network(x, encoder_hidden_states=context, timestep=time, return_dict=False)[0]
     return both[:, : x.shape[1]]
 
