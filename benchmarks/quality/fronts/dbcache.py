@@ -91,7 +91,7 @@ def _given(cache_dit: Any, threshold: float, blocks: int, order: int) -> dict[st
     )
     if not order:
         return {"cache_config": config, "calibrator_config": None}
-    # With no block behind, nobody reads the text that leaves the blocks; of SD3 and PixArt none does, and forecasting it fails.
+    # With no block behind, nobody reads the text that leaves them; SD3's last block drops it, and a forecast of it fails.
     forecast = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=order, enable_encoder_calibrator=False)
     return {"cache_config": config, "calibrator_config": forecast}
 
