@@ -19,6 +19,7 @@ from metrics.study.crew import device_kind, load_bench, measure_pace
 from metrics.study.store import fingerprint
 from quality.engine import load_engine
 from quality.fronts.contenders import fronts
+from quality.fronts.dbcache import why_missing
 from quality.fronts.frechet import distances, summaries
 from quality.fronts.front import DEFAULT, Front
 from quality.fronts.jobs import Job, calibrations, measurements, preparations
@@ -63,7 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     nodes, errors = find_nodes(options.packs)
     for name, text in errors.items():
         print(f"pack {name}: {text}; it is left out", flush=True)
-    plans = {family: _plans(family, options, nodes) for family in options.size.families}
+    missing = why_missing(options.cache_dit)
+    if missing:
+        print(missing, flush=True)
+    plans = {
+        family: _plans(family, options, nodes, has_cache_dit=not missing) for family in options.size.families
+    }
     if not options.collect:
         _announce(plans, options)
         for family, own in plans.items():
@@ -72,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _plans(family: str, options: Options, nodes: Sequence[PackNode]) -> list[Plan]:
+def _plans(family: str, options: Options, nodes: Sequence[PackNode], *, has_cache_dit: bool) -> list[Plan]:
     recipe = RECIPES[family]
     engine = load_engine()
     words = [torch.__version__, device_kind(), _host_version(), _PROTOCOL]
@@ -80,7 +86,12 @@ def _plans(family: str, options: Options, nodes: Sequence[PackNode]) -> list[Pla
     folder = options.work / f"{family}_{sum_of_files}"
     found = {
         setting: fronts(
-            setting, family, is_full=takes_all(options.size, setting), core=engine.core, packs=nodes
+            setting,
+            family,
+            is_full=takes_all(options.size, setting),
+            core=engine.core,
+            packs=nodes,
+            has_cache_dit=has_cache_dit,
         )
         for setting in settings(options.size)
     }

@@ -9,7 +9,8 @@ from metrics.study.store import fingerprint
 
 from ..cells import Cell
 from ..code import policy_files, sum_of
-from .front import PACK, SEARCHED
+from . import dbcache, diffusers_models
+from .front import CACHE_DIT, PACK, SEARCHED
 from .settings import Size
 
 
@@ -22,10 +23,18 @@ def code_of(cell: Cell, size: Size) -> str:
         return f"{size.runs}x{size.searching}"
     if cell.method == PACK:
         return f"{_code_of_pack(Path(str(dict(cell.settings)['path'])))}_tuned{size.tuning}"
+    if cell.method == CACHE_DIT:
+        return f"{_code_of_cache_dit()}_tuned{size.tuning}"
     files = policy_files(cell.method, cell.correction)
     parts = [sum_of(files, [])] if files else []
     parts += [f"tuned{size.tuning}"] if cell.tuned[0] else []
     return "_".join(parts) or "host"
+
+
+@cache
+def _code_of_cache_dit() -> str:
+    own = (dbcache, diffusers_models)
+    return sum_of([Path(str(module.__file__)) for module in own], dbcache.versions())
 
 
 @cache

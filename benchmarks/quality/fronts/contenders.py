@@ -8,7 +8,9 @@ from typing import Any
 from metrics.study.cells import Cell as Setting
 
 from ..cells import FEWER_STEPS, Cell, needs_file
+from . import dbcache
 from .front import (
+    CACHE_DIT,
     DEFAULT,
     EASYCACHE,
     EASYCACHE_MENDED,
@@ -33,7 +35,13 @@ SEARCHED_AT = (1.25, 1.5, 2.0, 3.0)
 
 
 def fronts(
-    setting: Setting, family: str, *, is_full: bool, core: Any = None, packs: Sequence[PackNode] = ()
+    setting: Setting,
+    family: str,
+    *,
+    is_full: bool,
+    core: Any = None,
+    packs: Sequence[PackNode] = (),
+    has_cache_dit: bool = False,
 ) -> tuple[Front, ...]:
     """All fronts of a setting, those of fewer steps first.
 
@@ -43,10 +51,12 @@ def fronts(
         is_full: Whether all take part, or the short list.
         core: `cache_core`; its methods that are named nowhere here take part at their defaults. None adds none.
         packs: Nodes of other packs.
+        has_cache_dit: Whether cache-dit and diffusers can be imported.
     """
     shares = SHARES if is_full else SHORT_SHARES
     found = [*_fewer(setting, is_full), _default(setting, is_full), *_intervals(setting, is_full)]
     found += [*_thresholds(setting, shares, is_full), *_peers(setting, family, shares)]
+    found += list(_cache_dit(setting, family, shares)) if has_cache_dit else []
     found += [_pack(setting, node, shares) for node in packs]
     found += [] if core is None else list(_discovered(setting, core, found))
     return tuple(found)
@@ -125,6 +135,21 @@ def _peers(setting: Setting, family: str, shares: Sequence[int]) -> Iterator[Fro
             setting, EASYCACHE_MENDED, "EasyCache of ComfyUI, fp32 error mended", "peer", knob, shares
         )
     yield tuned_front(setting, LAZYCACHE, "LazyCache of ComfyUI", "peer", knob, shares)
+
+
+def _cache_dit(setting: Setting, family: str, shares: Sequence[int]) -> Iterator[Front]:
+    knob = Knob(setting="residual_diff_threshold", low=1e-3, high=3.0)
+    for blocks, order in dbcache.fronts_of(family):
+        yield tuned_front(
+            setting,
+            CACHE_DIT,
+            f"cache-dit's DBCache F{blocks}B0{' + TaylorSeer' if order else ''}, on diffusers",
+            "peer",
+            knob,
+            shares,
+            settings=(("blocks", blocks), ("order", order)),
+            name=f"{CACHE_DIT}_f{blocks}{'_taylor' if order else ''}",
+        )
 
 
 def _pack(setting: Setting, node: PackNode, shares: Sequence[int]) -> Front:

@@ -43,6 +43,9 @@ def counted(model: Any) -> Iterator[Count]:
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """Return the blocks of a Diffusion Transformer: the members of the lists of modules that it holds."""
-    lists = [child for child in network.children() if isinstance(child, nn.ModuleList)]
+    """Return the blocks of a Diffusion Transformer: the members of the lists of modules that it, or what it wraps, holds."""
+    within = (
+        [child for child in one.children() if isinstance(child, nn.ModuleList)] for one in network.modules()
+    )
+    lists = next(filter(None, within))
     return [block for blocks in lists for block in blocks]

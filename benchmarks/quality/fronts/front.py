@@ -19,6 +19,7 @@ SEARCHED = "searched_steps"
 EASYCACHE, EASYCACHE_MENDED, LAZYCACHE = "easycache", "easycache_mended", "lazycache"
 PEERS = (EASYCACHE, EASYCACHE_MENDED, LAZYCACHE)
 PACK = "pack"
+CACHE_DIT, UNCACHED_DIFFUSERS = "cache_dit", "uncached_diffusers"
 DEFAULT = "step_list"
 """The front of what this project recommends."""
 Origin = Literal["fewer steps", "ours", "published", "rule", "peer", "pack"]
@@ -57,6 +58,12 @@ class Front:
 def uncached(setting: Setting) -> Cell:
     """The run that all others are compared with."""
     return Cell(name=UNCACHED, label="uncached", method=UNCACHED, steps=setting.steps)
+
+
+def reference(setting: Setting, cell: Cell) -> Cell:
+    """The run that a cell is compared with: the uncached one of the same network."""
+    own = uncached(setting)
+    return replace(own, name=UNCACHED_DIFFUSERS, method=CACHE_DIT) if cell.method == CACHE_DIT else own
 
 
 def numbers_of_steps(setting: Setting, speedups: Sequence[float]) -> tuple[int, ...]:

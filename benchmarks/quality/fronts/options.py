@@ -28,12 +28,14 @@ class Options:
     Attributes:
         size: How much is measured.
         only: Names of fronts that take part beside fewer steps and the default; empty for all.
+        cache_dit: Folder with its packages, or None.
         results: Where to write; None writes nothing but the records.
     """
 
     size: Size
     only: tuple[str, ...]
     packs: tuple[Path, ...]
+    cache_dit: Path | None
     clock: str
     workers: int
     collect: bool
@@ -53,6 +55,7 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         size=_size(given),
         only=tuple(given.only),
         packs=tuple(path.resolve() for path in given.pack),
+        cache_dit=given.cache_dit and given.cache_dit.resolve(),
         clock=given.clock,
         workers=given.workers,
         collect=given.collect,
@@ -109,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
         default=(),
         metavar="PATH",
         help="folders of caching packs of others, as in custom_nodes; their code is run",
+    )
+    parser.add_argument(
+        "--cache-dit",
+        type=Path,
+        metavar="PATH",
+        help="folder with cache-dit and diffusers, installed there by pip",
     )
     parser.add_argument("--clock", choices=tuple(CLOCKS), default="thread", help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=max(1, min(8, os.cpu_count() or 1)), help="processes")

@@ -40,6 +40,10 @@ _RIVALS = """\
   and seeds (dynamic programming over single steps, then moves of one level, kept where the latents of real runs come nearer).
 * *EasyCache* as it is shipped, and with its error in float32 mended (it changes the sampler's own state; a wrapper of the
   benchmark gives it a copy). *LazyCache*, which is all that ComfyUI has for SD3 and PixArt.
+* *cache-dit's DBCache*, where its packages are named with `--cache-dit PATH`: on diffusers' networks with the same weights, behind
+  ComfyUI's own sampler and guidance. The networks agree to rounding, or it is left out; its pictures and its time are held
+  against the uncached run of diffusers. 1 block always runs (F1B0), or as many as 8 are of a full-size model, with and
+  without its TaylorSeer; the first 4 calls are computed, as in its published measurements.
 * *Rule of X, our implementation*: the rule of a pack that does not load on the ComfyUI at hand, or does not run these families
   there, in this project's engine. A pack that does run takes part with its own code: `--pack PATH`.
 * Thresholds are tuned to shares of the work on other captions and seeds; MagCache's ratios, Block Caching's profile, EOC's prior
@@ -49,7 +53,7 @@ The distance is to the scenes that the captions describe, in 64 features of the 
 _MEASURED = """\
 PSNR is of decoded floats in [0, 1] against the uncached run of the same seed; the perceptual distance is in the features of the
 zoo's classifier; latent error is relative. Each seed draws its own held-out caption. Time is of one picture on one thread,
-over the mean of the uncached runs before and after; *cost* weighs each site by its measured time, for others' code it is
+over the mean of the uncached runs before and after (of the same network); *cost* weighs each site by its measured time, for others' code it is
 the share of blocks that ran. Methods that look at the picture draw every picture alone. Under Euler ancestral every picture has
 its own stream of added noise: caches keep it, fewer steps draw less of it, and so make another picture."""
 

@@ -16,10 +16,10 @@ from zoo.sampling import Pipeline
 from ..cells import FEWER_STEPS, UNCACHED, Cell
 from ..engine import sigmas_of
 from ..sampling import Batch, drawn_by
-from . import packs, peers
+from . import dbcache, packs, peers
 from .counting import counted
 from .drawing import Trail, draw_latents
-from .front import EASYCACHE, EASYCACHE_MENDED, LAZYCACHE, PACK, PEERS, SEARCHED, Front
+from .front import CACHE_DIT, EASYCACHE, EASYCACHE_MENDED, LAZYCACHE, PACK, PEERS, SEARCHED, Front
 from .kit import SettingKit
 from .search import Found, Indices, cheapest_path, jump_errors, search
 from .settings import calls_of
@@ -30,7 +30,7 @@ _PEERS = {
     EASYCACHE_MENDED: peers.easycache_mended,
     LAZYCACHE: peers.lazycache,
 }
-FOREIGN = (*PEERS, PACK)
+FOREIGN = (*PEERS, PACK, CACHE_DIT)
 """Methods that run code of others."""
 
 
@@ -43,9 +43,19 @@ def carried(kit: SettingKit, pipeline: Pipeline, cell: Cell, family: str) -> Any
         path, node, knob = (str(where[name]) for name in ("path", "node", "knob"))
         value = kit.kit.numbers[cell.tuned[1]]
         return packs.carry(pipeline.model, Path(path), node, knob, value, family)
+    if cell.method == CACHE_DIT:
+        return _cache_dit(kit, pipeline, cell)
     if cell.method in PEERS:
         return _PEERS[cell.method](pipeline.model, kit.kit.numbers[cell.tuned[1]])
     return kit.kit.engine.carry(pipeline.model, kit.kit.policy(cell))
+
+
+def _cache_dit(kit: SettingKit, pipeline: Pipeline, cell: Cell) -> Any:
+    if not cell.tuned[0]:
+        return pipeline.model
+    given = dict(cell.settings)
+    value = kit.kit.numbers[cell.tuned[1]]
+    return dbcache.carry(pipeline.model, float(value), int(given["blocks"]), int(given["order"]))
 
 
 def levels_of(kit: SettingKit, pipeline: Pipeline, cell: Cell) -> tuple[float, ...]:

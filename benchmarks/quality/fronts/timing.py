@@ -18,7 +18,7 @@ from ..sampling import drawn_by
 from ..timing import CLOCKS, FIRST_SEED, Timed, beside
 from .code import code_of
 from .drawing import draw_latents
-from .front import uncached
+from .front import reference
 from .plans import Plan
 from .running import carried, levels_of
 from .work import Hand
@@ -37,17 +37,24 @@ def time_pictures(hand: Hand, plan: Plan, clock: str) -> None:
         missing = untimed(plan, clock, number)
         if not missing:
             continue
-        runs = {UNCACHED: _runner(hand, plan, uncached(plan.setting))}
-        runs |= {key_of(cell, plan): _runner(hand, plan, cell) for cell in missing}
-        seed = FIRST_SEED + number
-        for name in (UNCACHED, key_of(missing[0], plan), UNCACHED):
-            runs[name](seed)
-        order = [name for name in runs if name != UNCACHED]
-        found = beside(order, partial(_seconds, runs, seed, CLOCKS[clock]))
-        path = timing_path(plan, clock, number)
-        known = read_record(path) if path.is_file() else {}
-        known |= {name: np.array([one.seconds, one.ratio]) for name, one in found.items()}
-        write_record(path, known)
+        for own in dict.fromkeys(reference(plan.setting, cell) for cell in missing):
+            cells = [cell for cell in missing if reference(plan.setting, cell) == own]
+            _time_beside(hand, plan, clock, number, own, cells)
+
+
+def _time_beside(hand: Hand, plan: Plan, clock: str, number: int, own: Cell, cells: Sequence[Cell]) -> None:
+    """Time cells on one picture beside the uncached run of their network, and keep it."""
+    runs = {UNCACHED: _runner(hand, plan, own)}
+    runs |= {key_of(cell, plan): _runner(hand, plan, cell) for cell in cells}
+    order = [name for name in runs if name != UNCACHED]
+    seed = FIRST_SEED + number
+    for name in (UNCACHED, order[0], UNCACHED):
+        runs[name](seed)
+    found = beside(order, partial(_seconds, runs, seed, CLOCKS[clock]))
+    found[own.name] = found.pop(UNCACHED)
+    path = timing_path(plan, clock, number)
+    known = read_record(path) if path.is_file() else {}
+    write_record(path, known | {name: np.array([one.seconds, one.ratio]) for name, one in found.items()})
 
 
 def untimed(plan: Plan, clock: str, number: int) -> list[Cell]:

@@ -14,7 +14,7 @@ REACH = 1.1
 KINDS = {
     "fewer": "fewer steps",
     "searched": "fewer steps, searched noise levels",
-    "peer": "best of ComfyUI's own caches and packs",
+    "peer": "best of ComfyUI's own caches, packs and cache-dit",
     "method": "best published method",
 }
 """Kinds of rivals and what the tables call them; combinations of this project are none."""

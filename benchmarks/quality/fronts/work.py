@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from metrics.fidelity import latent_error
 from metrics.observation import observe
 from metrics.study.cells import Cell as Setting
 from metrics.study.crew import load_bench
@@ -18,11 +19,15 @@ from zoo.sampling import Pipeline, decode, load_pipeline
 
 from ..cells import DATA, UNCACHED, Cell
 from ..engine import Engine, load_engine
-from .front import PACK, SEARCHED, uncached
+from .diffusers_models import EqualityError, with_diffusers
+from .front import CACHE_DIT, PACK, SEARCHED, reference, uncached
 from .jobs import Calibrate, Job, Measure, Search, Summarise, Tune
 from .kit import SettingKit, make_artefact, read_kit, write_json
 from .plans import Plan
 from .running import draw, search_levels, tune
+
+NEAR = 1e-3
+"""Most that the latents of two uncached runs may differ by, relative; rounding adds up to about 1e-5 over a run."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,10 @@ class Hand:
     def __init__(self, engine: Engine, bench: Bench, family: str) -> None:
         """Begin without a reference and a kit."""
         self.engine, self.bench, self.family = engine, bench, family
-        self._reference: tuple[tuple[Setting, range], Drawn] | None = None
+        self._reference: tuple[tuple[Setting, range, str], Drawn] | None = None
 
     def do(self, job: Job) -> None:
-        """Do one job; a pack of others that fails is noted and left out."""
+        """Do one job; code of others that fails is noted and left out."""
         if isinstance(job, Calibrate):
             make_artefact(self.engine, self.bench.pipeline, job.plan.place, job.record, job.seeds)
         elif isinstance(job, Search):
@@ -74,11 +79,13 @@ class Hand:
         return read_kit(self.engine, self.bench.pipeline.model, plan.place, thresholds, lists)
 
     def pipeline_for(self, cell: Cell) -> Pipeline:
-        """The models; for a pack of others models of its own, as some leave traces on the network."""
+        """The models; for code that leaves traces on the network models of its own, for cache-dit with diffusers' network."""
+        if cell.method == CACHE_DIT:
+            return with_diffusers(load_pipeline(self.family), self.family)
         return load_pipeline(self.family) if cell.method == PACK else self.bench.pipeline
 
     def _try(self, job: Tune | Measure) -> None:
-        is_foreign = job.front is not None and job.front.origin == "pack"
+        is_foreign = job.front is not None and job.front.cells[0].method in (PACK, CACHE_DIT)
         do = self._tune if isinstance(job, Tune) else self._measure
         try:
             do(job)  # type: ignore[arg-type]
@@ -136,20 +143,33 @@ class Hand:
         return job.front is not None and job.plan.error(job.front).is_file()
 
     def _reference_of(self, job: Measure) -> Drawn:
-        key = job.plan.setting, job.seeds
+        own = reference(job.plan.setting, job.cell)
+        key = job.plan.setting, job.seeds, own.name
         if self._reference is None or self._reference[0] != key:
-            self._reference = key, self._look(self._uncached(job.plan, job.seeds))
+            self._reference = key, self._look(self._uncached(job.plan, job.seeds, own))
         return self._reference[1]
 
-    def _uncached(self, plan: Plan, seeds: range) -> torch.Tensor:
-        cell = uncached(plan.setting)
+    def _uncached(self, plan: Plan, seeds: range, cell: Cell) -> torch.Tensor:
         path = plan.record(cell, seeds)
         if path.is_file():
             return torch.from_numpy(read_record(path)[LATENTS])
-        latents = draw(self.kit(plan), self.bench.pipeline, plan.setting, cell, seeds, self.family).latents
+        kit, pipeline = self.kit(plan), self.pipeline_for(cell)
+        latents = draw(kit, pipeline, plan.setting, cell, seeds, self.family).latents
+        if cell.name != UNCACHED:
+            _require_near(latents, self._uncached(plan, seeds, uncached(plan.setting)))
         write_record(path, {LATENTS: latents.numpy()})
         return latents
 
     def _look(self, latents: torch.Tensor) -> Drawn:
         pictures = decode(self.bench.pipeline, latents)
         return Drawn(latents, pictures, observe(self.bench.classifier, pictures))
+
+
+def _require_near(latents: torch.Tensor, expected: torch.Tensor) -> None:
+    """Two networks of the same weights draw the same pictures, but for rounding."""
+    error = float(latent_error(latents, expected).max())
+    if not error < NEAR:
+        raise EqualityError(
+            f"the uncached run of diffusers differs from ComfyUI's by {error:.2g} of its latents; expected less than {NEAR:g}; "
+            "leave cache-dit out, or take a diffusers that fits this ComfyUI"
+        )
