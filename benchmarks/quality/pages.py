@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .cells import Cell
+from .cells import FEWER_STEPS, Cell
 from .distances import Distance
 from .kit import artefact_path
+from .overview import overview
 from .plots import draw_fronts
 from .results import Match, Row
 from .tables import (
@@ -114,7 +115,8 @@ def write_study(study: Study, folder: Path, pictures: Path) -> None:
 def page(studies: Sequence[Record]) -> str:
     """The page of some families."""
     beginning = [_INTRODUCTION, _EXPECTED, "## What was found"]
-    return assembled(beginning, studies, found, _section)
+    sides = overview(studies)
+    return assembled(beginning, studies, found, _section, sides)
 
 
 def _section(study: Record) -> list[str]:
@@ -165,29 +167,15 @@ _PAPERS = (
 
 def found(study: Record) -> list[str]:
     """What a family's numbers say to the expectations, one line each."""
-    name, rows = FAMILIES[study["model"]], [row for row in study["rows"] if row["group"] != "fewer_steps"]
-    compared = [row for row in rows if row["at_cost"] is not None]
-    above = [row["label"] for row in compared if row["at_cost"]["gain"]["low"] > 0]
-    below = [row for row in compared if row["at_cost"]["gain"]["high"] < 0]
-    exact = (
+    name, rows = FAMILIES[study["model"]], [row for row in study["rows"] if row["group"] != FEWER_STEPS]
+    compared = [row["at_cost"]["gain"] for row in rows if row["at_cost"] is not None]
+    nearer, farther = sum(gain["low"] > 0 for gain in compared), sum(gain["high"] < 0 for gain in compared)
+    told = (
         f"**{name}**: {len(rows)} cells with a cache; the refresh ratio of every picture is the predicted one, exactly, or "
-        "the command would have stopped."
+        f"the command would have stopped. Of {len(compared)} that fewer steps of equal cost stand beside, {nearer} are nearer to "
+        f"the uncached picture, {farther} farther, beyond the interval."
     )
-    against = (
-        f"{name}: of {len(compared)} cells {len(below)} are farther from the uncached picture than fewer steps of equal "
-        f"cost, beyond the interval; nearer are {len(above)}: {'; '.join(above) or 'none'}."
-    )
-    return [exact, against, *_found_of_corrections(study, name), *_found_of_fits(study, name)]
-
-
-def _found_of_corrections(study: Record, name: str) -> list[str]:
-    rows = {row["name"]: row for row in study["rows"]}
-    lines = []
-    for cell in study["corrections"]:
-        if cell["name"] in rows and cell["against"] in rows:
-            own, bare = (rows[one]["measures"]["psnr"]["value"] for one in (cell["name"], cell["against"]))
-            lines.append(f"{rows[cell['name']]['label']}: {own - bare:+.1f} dB against the bare cache")
-    return [f"{name}: {'; '.join(lines)}."] if lines else []
+    return [told, *_found_of_fits(study, name)]
 
 
 def _found_of_fits(study: Record, name: str) -> list[str]:

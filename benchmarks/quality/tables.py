@@ -45,9 +45,10 @@ def assembled(
     studies: Sequence[Record],
     found: Callable[[Record], Sequence[str]],
     section: Callable[[Record], Sequence[str]],
+    sides: Sequence[str] = (),
 ) -> str:
-    """A page: its beginning, what was found in every study as one list each, and the studies' sections."""
-    parts = [*beginning, *("\n".join(f"* {line}" for line in found(study)) for study in studies)]
+    """A page: its beginning, what was found in every study as one list each, them side by side, and their sections."""
+    parts = [*beginning, *("\n".join(f"* {line}" for line in found(study)) for study in studies), *sides]
     for study in studies:
         parts += section(study)
     return "\n\n".join(parts) + "\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quality.overview import overview
 from quality.tables import (
     correction_table,
     full_table,
@@ -156,8 +157,32 @@ def test_the_whole_page_says_what_was_expected_and_what_was_found() -> None:
 
     text = page([study()])
     assert text.index("What was expected") < text.index("What was found") < text.index("## Flux")
-    assert "of 4 cells 2 are farther" in text
-    assert "+4.0 dB against the bare cache" in text
+    assert (
+        "Of 4 that fewer steps of equal cost stand beside, 2 are nearer to the uncached picture, 2 farther"
+        in text
+    )
+    assert text.index("What was found") < text.index(overview([study()])[1]) < text.index("## Flux")
+
+
+def test_the_families_stand_side_by_side_and_what_lies_within_its_interval_in_brackets() -> None:
+    doubtful = study("sd3")
+    doubtful["rows"][2]["at_cost"]["gain"] = interval(0.2)
+    doubtful["rows"][3]["at_cost"] = None
+    lines = overview([study(), doubtful])[1].splitlines()
+    assert lines[0] == "|  | Flux | SD3 |"
+    assert "| label of fora_50_percent | -2.0 dB | (+0.2 dB) |" in lines
+    assert "| label of fora_50_percent_gradient_optimized | **+2.0 dB** | - |" in lines
+    assert not any("fewer_steps" in line for line in lines)
+
+
+def test_a_correction_stands_against_its_bare_cache_in_every_family() -> None:
+    undrawn = study("sd3") | {"distances": []}
+    lines = overview([study(), undrawn])[3].splitlines()
+    assert lines[2:] == ["| label of fora_50_percent_gradient_optimized | +4.0 dB, **-10.0 %** | +4.0 dB |"]
+
+
+def test_what_was_not_compared_has_no_table() -> None:
+    assert overview([study() | {"rows": [], "corrections": []}]) == []
 
 
 def test_a_page_is_written_of_the_families_measured_so_far(tmp_path: Path) -> None:
