@@ -35,7 +35,7 @@ def _lines(studies: Sequence[Record], told: Callable[[Record], dict[str, str]]) 
 
 def _at_cost(study: Record) -> dict[str, str]:
     rows = [row for row in study["rows"] if row["group"] != FEWER_STEPS]
-    return {row["label"]: _marked(row["at_cost"] and row["at_cost"]["gain"], 1.0, " dB") for row in rows}
+    return {row["label"]: _marked(row["at_cost"] and row["at_cost"]["gain"], 1.0, "") for row in rows}
 
 
 def _on_top(study: Record) -> dict[str, str]:

@@ -40,7 +40,11 @@ interval is above zero, "-" where it would lie beyond the measured numbers of st
 features of the zoo's classifier.
 
 Routers are made by hand, evenly spread and learned from nothing: their rows show that the machinery computes what the
-file says, not what a trained router can do."""
+file says, not what a trained router can do: `python dev.py bench routers`."""
+
+_WHY = """\
+Why a polynomial that fits better does not make better pictures here, and why GOC fails over long gaps, was looked into:
+[decisions](../decisions.md), 18 and 17."""
 
 _EXPECTED = """\
 ## What was expected, written before measuring
@@ -115,8 +119,7 @@ def write_study(study: Study, folder: Path, pictures: Path) -> None:
 def page(studies: Sequence[Record]) -> str:
     """The page of some families."""
     beginning = [_INTRODUCTION, _EXPECTED, "## What was found"]
-    sides = overview(studies)
-    return assembled(beginning, studies, found, _section, sides)
+    return assembled(beginning, studies, found, _section, [*overview(studies), _WHY])
 
 
 def _section(study: Record) -> list[str]:

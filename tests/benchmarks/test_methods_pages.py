@@ -170,8 +170,8 @@ def test_the_families_stand_side_by_side_and_what_lies_within_its_interval_in_br
     doubtful["rows"][3]["at_cost"] = None
     lines = overview([study(), doubtful])[1].splitlines()
     assert lines[0] == "|  | Flux | SD3 |"
-    assert "| label of fora_50_percent | -2.0 dB | (+0.2 dB) |" in lines
-    assert "| label of fora_50_percent_gradient_optimized | **+2.0 dB** | - |" in lines
+    assert "| label of fora_50_percent | -2.0 | (+0.2) |" in lines
+    assert "| label of fora_50_percent_gradient_optimized | **+2.0** | - |" in lines
     assert not any("fewer_steps" in line for line in lines)
 
 
