@@ -18,8 +18,10 @@ _NAMES = {
     "seacache": "SeaCache",
     "error_optimized": "FORA + EOC",
     "gradient_optimized": "FORA + GOC",
+    "first_block": "First Block Cache",
+    "forecast": "FORA + Forecast",
 }
-MARKERS = "osD^vPX*h"
+MARKERS = "osD^vPX*hp<"
 
 
 def draw_fronts(study: Record, path: Path) -> None:
@@ -40,7 +42,7 @@ def draw_fronts(study: Record, path: Path) -> None:
     figure.suptitle(
         f"{FAMILIES[study['model']]} of the zoo, 20 Euler steps, cfg 4, against the uncached run", fontsize=11
     )
-    figure.tight_layout(rect=(0.0, 0.0, 0.82, 1.0))
+    figure.tight_layout(rect=(0.0, 0.0, 0.8, 1.0))
     # No software version in the file, so that equal numbers give an equal file.
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
