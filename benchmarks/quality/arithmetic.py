@@ -28,6 +28,11 @@ def fora_ratio(num_steps: int, interval: int, anchor: str, reuse_until: int | No
     return 1.0 - reused / num_steps
 
 
+def step_list_ratio(num_steps: int, speedup: float) -> float:
+    """The share of steps that a speedup leaves, rounded to whole steps."""
+    return max(round(num_steps / speedup), 1) / num_steps
+
+
 def block_caching_ratio(profile: NDArray[np.float64], delta: float) -> float:
     """Each block alone: its changes since it was computed add up to at most delta (arXiv:2312.03209, section 3.2).
 

@@ -12,7 +12,14 @@ from typing import Any
 from zoo import routers
 
 from . import trained
-from .arithmetic import block_caching_ratio, fora_ratio, mask_ratio, router_ratio, threshold_ratio
+from .arithmetic import (
+    block_caching_ratio,
+    fora_ratio,
+    mask_ratio,
+    router_ratio,
+    step_list_ratio,
+    threshold_ratio,
+)
 from .cells import CFG, NUM_STEPS, REUSES, SAMPLER, STRAIGHT, Cell
 from .code import PROBES, THRESHOLDS, code_of_part
 from .engine import Engine, sigmas_of
@@ -64,6 +71,8 @@ class Kit:
         settings = policy.inner.config if cell.correction else policy.config
         if cell.method == "fora":
             return fora_ratio(cell.steps, settings.interval, settings.anchor, cell.reuse_until)
+        if cell.method == "step_list":
+            return step_list_ratio(cell.steps, settings.speedup)
         if cell.method == "block_caching":
             return block_caching_ratio(settings.profile.tensors["profile"].double().numpy(), settings.delta)
         if cell.method == "mask":

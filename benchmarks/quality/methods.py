@@ -31,7 +31,7 @@ def cells(methods: Collection[str] = (), core: Any = None) -> tuple[Cell, ...]:
         methods: Only those of these methods and corrections and what they are compared with, if any are given.
         core: `cache_core`; its methods that are not listed here are added at their defaults. None adds none.
     """
-    every = (uncached(), *fewer(), *_static(), *_routed(), *_dynamic(), *_corrected())
+    every = (uncached(), *fewer(), *_static(), *_routed(), *_dynamic(), *_corrected(), *_listed())
     every += () if core is None else tuple(_discovered(core, every))
     if not methods:
         return every
@@ -91,6 +91,18 @@ def _static() -> Iterator[Cell]:
             artefact="profile",
             tuned=("delta", f"delta_{reuse}"),
             share=1 - reuse / 100,
+        )
+
+
+def _listed() -> Iterator[Cell]:
+    """This project's default, for comparison: `bench presets` and `bench quality` are about it."""
+    for speedup in (1.5, 2.0, 3.0):
+        yield Cell(
+            name=f"step_list_{speedup:g}",
+            label=f"Step List, speedup {speedup:g}",
+            method="step_list",
+            settings=(("speedup", speedup),),
+            share=1 / speedup,
         )
 
 

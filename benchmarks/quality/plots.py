@@ -18,10 +18,11 @@ _NAMES = {
     "seacache": "SeaCache",
     "error_optimized": "FORA + EOC",
     "gradient_optimized": "FORA + GOC",
-    "first_block": "First Block Cache",
+    "step_list": "Step List",
     "forecast": "FORA + Forecast",
+    "first_block": "First Block Cache",
 }
-MARKERS = "osD^vPX*hp<"
+MARKERS = "osD^vPX*h><p"
 
 
 def draw_fronts(study: Record, path: Path) -> None:

@@ -13,7 +13,14 @@ import torch
 pytest.importorskip("skimage", reason="scikit-image is not installed")
 
 from metrics.study.store import read_record, record_path, write_record
-from quality.arithmetic import block_caching_ratio, fora_ratio, mask_ratio, router_ratio, threshold_ratio
+from quality.arithmetic import (
+    block_caching_ratio,
+    fora_ratio,
+    mask_ratio,
+    router_ratio,
+    step_list_ratio,
+    threshold_ratio,
+)
 from quality.calibration import FIRST_SEED, parts, threshold_for
 from quality.cells import DATA, FEWER_STEPS, UNCACHED, Cell, data, needs_file
 from quality.code import key_of, parts_of
@@ -38,6 +45,10 @@ def test_fora_of_interval_2_over_20_steps_computes_half_and_from_the_end_the_fir
 def test_fora_of_interval_3_counted_back_from_the_last_of_20_computes_eight() -> None:
     # 19, 16, 13, 10, 7, 4, 1 and step 0.
     assert fora_ratio(20, 3, "end") == 8 / 20
+
+
+def test_a_step_list_computes_the_whole_number_of_steps_nearest_to_its_speedup_and_at_least_one() -> None:
+    assert [step_list_ratio(20, speedup) for speedup in (1.5, 2.0, 3.0, 50.0)] == [0.65, 0.5, 0.35, 0.05]
 
 
 def test_fora_of_interval_2_on_the_first_half_only_is_a_quarter_cached() -> None:

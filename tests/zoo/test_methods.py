@@ -15,6 +15,7 @@ CELLS = (
     "fora_25_percent",
     "learning_to_cache_45",
     "mask_early",
+    "step_list_3",
     "fora_25_percent_gradient_optimized",
 )
 
