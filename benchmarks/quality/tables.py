@@ -112,9 +112,9 @@ def correction_table(study: Record) -> str:
                 one["label"],
                 spell(row["measures"].get("psnr"), 1) if row else "-",
                 f"{one['to_data']:.4f}",
-                _relative(one["change_to_data"], data) if is_corrected else "",
+                spell_percent(one["change_to_data"], data) if is_corrected else "",
                 f"{one['to_uncached']:.5f}",
-                _relative(one["change_to_uncached"], plain) if is_corrected else "",
+                spell_percent(one["change_to_uncached"], plain) if is_corrected else "",
                 _published(one["name"]),
             )
         )
@@ -195,8 +195,15 @@ def _short(row: Record) -> tuple[str, ...]:
     return (row["label"], *ratios, spell(row["measures"].get("psnr"), 1), *gains)
 
 
-def _relative(change: Record, bare: float) -> str:
-    value, low, high = (100 * change[name] / bare for name in ("value", "low", "high"))
+def in_percent(difference: Record, whole: float) -> tuple[float, float, float]:
+    """Return an interval as percent of a number: value, low and high."""
+    value, low, high = (100 * difference[part] / whole for part in ("value", "low", "high"))
+    return value, low, high
+
+
+def spell_percent(difference: Record, whole: float) -> str:
+    """A difference as percent of a number, with its bounds."""
+    value, low, high = in_percent(difference, whole)
     return f"{value:+.1f} % ({low:+.1f} to {high:+.1f})"
 
 

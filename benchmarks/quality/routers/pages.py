@@ -10,11 +10,11 @@ from pathlib import Path
 from ..cells import UNCACHED
 from ..distances import Distance
 from ..results import Row
-from ..tables import FAMILIES, Record, assembled, full_table, read_studies, short_table
+from ..tables import FAMILIES, Record, assembled, full_table, read_studies, short_table, spell_percent
 from ..tables import table as markdown
 from .findings import Pair, Randoms
 from .plots import draw
-from .verdicts import EXPECTATIONS, found, in_percent, spell_gain
+from .verdicts import EXPECTATIONS, found, spell_gain
 
 NAME = "routers"
 
@@ -169,9 +169,3 @@ def random_table(study: Record) -> str:
         for one in study["randoms"]
     ]
     return markdown(head, lines)
-
-
-def spell_percent(difference: Record, whole: float) -> str:
-    """A difference as percent of a number, with its bounds."""
-    value, low, high = in_percent(difference, whole)
-    return f"{value:+.1f} % ({low:+.1f} to {high:+.1f})"

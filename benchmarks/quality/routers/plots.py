@@ -7,8 +7,7 @@ from typing import Any
 
 from ..cells import UNCACHED
 from ..plots import MARKERS, draw_front
-from ..tables import FAMILIES, Record
-from .verdicts import in_percent
+from ..tables import FAMILIES, Record, in_percent
 
 _NAMES = {
     "learning_to_cache": "Learning-to-Cache, trained",

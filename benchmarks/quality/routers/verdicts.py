@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..cells import UNCACHED
-from ..tables import FAMILIES, Record
+from ..tables import FAMILIES, Record, in_percent
 from ..trained import REVERSED, UNADJUSTED
 from .contenders import CORRECTED, PROBED, TITLES, router_name
 
@@ -159,12 +159,6 @@ def _all(wins: Sequence[bool | None]) -> bool | None:
     if False in wins:
         return False
     return None if None in wins or not wins else True
-
-
-def in_percent(difference: Record, whole: float) -> tuple[float, float, float]:
-    """Return an interval as percent of a number: value, low and high."""
-    value, low, high = (100 * difference[part] / whole for part in ("value", "low", "high"))
-    return value, low, high
 
 
 def spell_gain(gain: Record) -> str:
