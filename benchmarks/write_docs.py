@@ -17,7 +17,7 @@ from typing import Any
 
 import compatibility
 from footprints import memory_table
-from quality import presets
+from quality import corrections, presets
 from quality.fronts.pages import readme_block
 from quality.tables import Record, method_block, read_studies
 
@@ -56,6 +56,7 @@ def pages(record: dict[str, Any]) -> dict[Path, str]:
     measured, intents = presets.read(RESULTS / "presets.json"), core.presets.INTENTS
     found[RESULTS / "presets.md"] = presets.page(measured, intents)
     found[core.presets.TABLE] = json.dumps(list(presets.derive(measured, intents)), indent=1) + "\n"
+    found[RESULTS / "corrections.md"] = corrections.page(corrections.read(RESULTS / "corrections.json"))
     studies, trained = read_studies(RESULTS), read_studies(RESULTS, "routers")
     for name in core.POLICIES:
         policy = core.POLICIES[name]

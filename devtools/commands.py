@@ -106,6 +106,7 @@ def zoo(options: Namespace) -> int:
 
 
 BENCHMARKS = {
+    "corrections": "bench_corrections",
     "gpu": "bench_gpu",
     "overhead": "overhead",
     "methods": "bench_methods",

@@ -8,6 +8,8 @@ NO_FILE = "none"
 
 OVERDONE = 4
 """An interval at which FORA reuses so much that it shows."""
+CORRECTED = "stack"
+"""The level at which Error-Optimized Cache repairs most (docs/results/corrections.md); its file is smallest there too."""
 
 Widgets = dict[str, Widget]
 
@@ -25,13 +27,13 @@ def _file(name: str, made_for: str) -> Widgets:
     return {"artefact": name, "made_for": made_for}
 
 
-def fora(interval: int) -> Widgets:
+def fora(interval: int, level: str = "module") -> Widgets:
     """Return Feature Cache's widgets with FORA."""
     method: Widgets = {
         "method": "fora",
         "method.interval": interval,
         "method.anchor": "end",
-        "method.level": "module",
+        "method.level": level,
     }
     return {**method, **WINDOW, **MEMORY, **_file(NO_FILE, "")}
 
@@ -91,7 +93,7 @@ def error_optimized(artefact: str, made_for: str) -> Widgets:
 
 WHAT: dict[str, Widgets] = {
     "block_caching": {"what": "block_caching", "what.delta": 0.5},
-    "prior": {"what": "prior", "what.level": "module", "what.budget_mb": 64},
+    "prior": {"what": "prior", "what.level": CORRECTED, "what.budget_mb": 64},
     "teacache": {"what": "teacache", "what.order": 4},
 }
 """What Feature Cache Calibrate looks for."""

@@ -168,7 +168,7 @@ from what would have been computed. This costs next to no time.
 * Bypass (**Ctrl+B**) the Error Optimizer for the same cache without correction, and both nodes for the uncached picture.
 * *theta* 0 corrects nothing, 1 takes away the whole average error. Raise *trend* to correct fewer places.
 * `gradient_optimized` (GOC) needs no file: choose it in *correction*, set *artefact* to `none`, and begin with *interval 2*.
-* The file is for the level of the cache, here `module`.
+* The file is for the level of the cache, here `{caches.CORRECTED}`: what all blocks together add. There it repairs most, and least with strong guidance.
 
 {_HONEST}"""
 

@@ -85,7 +85,7 @@ def _can_a_cache_correct_itself(graph: Graph, family: Family) -> str:
     name = _prior(family)
     parts = family.begin(graph)
     graph.column(drawing.CACHES, 360)
-    cached = graph.add("FeatureCache", caches.fora(interval=3), model=parts.model)[0]
+    cached = graph.add("FeatureCache", caches.fora(3, caches.CORRECTED), model=parts.model)[0]
     corrected = graph.add(
         "ErrorOptimizer", caches.error_optimized(name, notes.made_here(family)), model=cached
     )[0]
@@ -101,7 +101,7 @@ def _what_does_correction_repair(graph: Graph, family: Family) -> str:
     shared = graph.add(
         "PrimitiveInt", {"value": 1, "control_after_generate": "fixed"}, title="Seed of all three"
     )[0]
-    cached = graph.add("FeatureCache", caches.fora(caches.OVERDONE), model=parts.model)[0]
+    cached = graph.add("FeatureCache", caches.fora(caches.OVERDONE, caches.CORRECTED), model=parts.model)[0]
     corrected = graph.add(
         "ErrorOptimizer", caches.error_optimized(name, notes.made_here(family)), model=cached
     )[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +96,9 @@ def _probe(engine: Engine, pipeline: Pipeline, part: Part, folder: Path) -> None
         {"profile": "block_caching", "coefficients": "teacache"}.get(part.name, part.name)
     ]
     probe = kind(kind.config_type())
-    model = engine.carry(pipeline.model, core.Recording(probe))
     # The branch that decides is looked at as a whole, so a polynomial is fitted to pictures drawn alone.
     size = 1 if part.name == "coefficients" else _BATCH
-    for start in range(part.seeds.start, part.seeds.stop, size):
-        seeds = range(start, min(start + size, part.seeds.stop))
-        sample_latents(drawn_by(pipeline, model), requests(_UNCACHED, seeds))
-        probe.close_run()
-    found = probe.findings(_subject(engine, pipeline, probe, part))
+    found = probe.findings(record_runs(engine, pipeline, probe, _UNCACHED, part.seeds, size))
     path = artefact_path(folder, part.name)
     partial = path.with_suffix(f".partial{path.suffix}")
     partial.unlink(missing_ok=True)
@@ -113,16 +108,24 @@ def _probe(engine: Engine, pipeline: Pipeline, part: Part, folder: Path) -> None
     partial.replace(path)
 
 
-def _subject(engine: Engine, pipeline: Pipeline, probe: Any, part: Part) -> Any:
+def record_runs(
+    engine: Engine, pipeline: Pipeline, probe: Any, setting: Requested, seeds: range, size: int = _BATCH
+) -> Any:
+    """Show `probe` uncached runs of some seeds, `size` pictures at a time.
+
+    Returns:
+        What its findings are about: a `Subject`.
+    """
+    model = engine.carry(pipeline.model, engine.core.Recording(probe))
+    for start in range(seeds.start, seeds.stop, size):
+        batch = range(start, min(start + size, seeds.stop))
+        sample_latents(drawn_by(pipeline, model), requests(setting, batch))
+        probe.close_run()
+    number = len(seeds)
     return engine.core.Subject(
         architecture=engine.core.fingerprint(engine.host.adapter_of(pipeline.model), probe.level),
-        sampling=sampling_of(engine, pipeline.model, pipeline.size),
-        made={
-            "num_prompts": part.num_pictures,
-            "num_seeds": 1,
-            "first_seed": part.seeds.start,
-            "num_runs": part.num_pictures,
-        },
+        sampling=replace(sampling_of(engine, pipeline.model, pipeline.size), cfg=setting.cfg),
+        made={"num_prompts": number, "num_seeds": 1, "first_seed": seeds.start, "num_runs": number},
     )
 
 

@@ -29,6 +29,10 @@ additive form. That is the default: E has the unit of f, so f * E has not, and t
 
 E belongs to a network, number of steps, sampler and guidance, and to the prompt or the negative prompt, as in the paper:
 guidance multiplies what differs between the two.
+
+It helps where changes have much in common over prompts: most at level `stack`, with little or no guidance. At level `module` the gates,
+which are computed in every step, do a part of its work; strong guidance multiplies what prompts do not share
+(docs/results/corrections.md; docs/decisions.md, 20).
 """
 
 from __future__ import annotations

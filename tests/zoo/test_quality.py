@@ -64,6 +64,21 @@ def test_pictures_are_those_of_the_hosts_sampler(hand: Any, setting: Any) -> Non
     assert torch.equal(_draw(hand, setting), expected)
 
 
+def test_a_model_expects_at_its_own_states_what_it_expected_on_its_way(hand: Any, setting: Any) -> None:
+    from quality.engine import sigmas_of
+    from quality.fronts.drawing import Trail, draw_latents, predict_at
+
+    pipeline, trail = hand.bench.pipeline, Trail()
+    levels = sigmas_of(pipeline.model, setting.steps)
+    draw_latents(pipeline, setting, SEEDS, levels, trail.note)
+    outputs = predict_at(pipeline, setting, SEEDS, levels, trail.states)
+    assert len(outputs) == setting.steps
+    for ours, theirs in zip(outputs, trail.outputs, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    moved = predict_at(pipeline, setting, SEEDS, levels, [state + 0.1 for state in trail.states])
+    assert not torch.allclose(moved[3], trail.outputs[3], atol=1e-3)
+
+
 def test_an_ancestral_picture_is_the_same_alone_and_in_company(hand: Any, setting: Any) -> None:
     company = _draw(hand, setting, sampler="euler_ancestral")
     alone = _draw(hand, setting, sampler="euler_ancestral", seeds=SEEDS[1:])

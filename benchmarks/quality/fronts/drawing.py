@@ -71,19 +71,71 @@ def draw_latents(
     Returns:
         (B, C, h, w) float32, in the latent format's own scale.
     """
+    noise = _noise(pipeline, seeds)
+    sampler = _sampler(setting.sampler, seeds, noise)
+    return _sample(pipeline, setting, seeds, sigmas, noise, sampler, callback)
+
+
+@torch.inference_mode()
+def predict_at(
+    pipeline: Pipeline,
+    setting: Setting,
+    seeds: Sequence[int],
+    sigmas: Sequence[float],
+    states: Sequence[Tensor],
+) -> list[Tensor]:
+    """Return what a MODEL expects step by step if every step begins where another run was.
+
+    Args:
+        pipeline: With the MODEL that predicts.
+        setting: As for `draw_latents`; one step is one call whatever its sampler.
+        seeds: B of them.
+        sigmas: As for `draw_latents`.
+        states: T of (B, C, h, w), as `Trail` keeps them.
+
+    Returns:
+        T expected clean pictures of the same shape, after guidance.
+    """
+    import comfy.samplers
+
+    outputs: list[Tensor] = []
+
+    # The name tells whoever asks that it calls the MODEL as often as Euler's method does.
+    def sample_euler(model: Any, start: Tensor, levels: Tensor, extra_args: Any, **_: Any) -> Tensor:
+        for state, sigma in zip(states, levels, strict=False):
+            outputs.append(model(state.to(start), sigma.expand(len(state)), **extra_args).float().clone())
+        return start
+
+    _sample(pipeline, setting, seeds, sigmas, _noise(pipeline, seeds), comfy.samplers.KSAMPLER(sample_euler))
+    return outputs
+
+
+def _noise(pipeline: Pipeline, seeds: Sequence[int]) -> Tensor:
     import comfy.sample
 
-    asked = requests(setting, seeds)
     side = pipeline.size // 8
     empty = torch.zeros(1, pipeline.channels, side, side)
-    noise = torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
+    return torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
+
+
+def _sample(
+    pipeline: Pipeline,
+    setting: Setting,
+    seeds: Sequence[int],
+    sigmas: Sequence[float],
+    noise: Tensor,
+    sampler: Any,
+    callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
+) -> Tensor:
+    import comfy.sample
+
     latents: Tensor = comfy.sample.sample_custom(
         pipeline.model,
         noise,
         setting.cfg,
-        _sampler(setting.sampler, seeds, noise),
+        sampler,
         torch.tensor(sigmas),
-        condition([one.caption for one in asked]),
+        condition([one.caption for one in requests(setting, seeds)]),
         condition([""]),
         torch.zeros_like(noise),
         callback=callback,
