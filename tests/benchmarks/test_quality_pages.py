@@ -201,6 +201,9 @@ def test_all_pages_and_plots_are_written_from_the_files(folder: Path) -> None:
     write_pages(folder, {"a pack": "ImportError: gone"})
     text = (folder / "quality.md").read_text(encoding="utf-8")
     assert "| SD3, cfg 4, 2 times | 0.50 | 30.0 | 24.0 (**+6.0**) |" in text
+    cost = text[text.index("## 20 Euler steps at equal cost") : text.index("## Everywhere")]
+    assert "|  | cost | Step List, dB |" in cost
+    assert "| SD3, cfg 4, 2 times | 0.50 | 30.0 | 24.0 (**+6.0**) |" in cost
     assert "* a pack: `ImportError: gone`" in text
     assert (folder / "quality_sd3.png").stat().st_size > 10_000
     assert (folder / "quality_sd3_cfg4.png").is_file()

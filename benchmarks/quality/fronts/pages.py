@@ -20,7 +20,7 @@ from .tables import (
     readme_table,
     winner_table,
 )
-from .verdicts import Verdict, verdicts
+from .verdicts import verdicts
 
 PAGE = "quality.md"
 _INTRODUCTION = """\
@@ -48,6 +48,11 @@ _RIVALS = """\
   there, in this project's engine. A pack that does run takes part with its own code: `--pack PATH`.
 * Thresholds are tuned to shares of the work on other captions and seeds; MagCache's ratios, Block Caching's profile, EOC's prior
   and TeaCache's polynomial are measured on others as well. Routers are not here, as they have to be trained."""
+_COST = """\
+The zoo's networks are so small that a picture takes about a second. What sampler, guidance and a cache's own work take beside the
+network weighs more there than in a large model, whose times are nearer to the costs: so the same at equal *cost*."""
+_GOALS = """\
+Aimed at before measuring, at equal cost on these small models:"""
 _DATA = """\
 The distance is to the scenes that the captions describe, in 64 features of the zoo's classifier; differences are paired by seed."""
 _MEASURED = """\
@@ -66,9 +71,9 @@ def write_pages(folder: Path, errors: Mapping[str, str]) -> None:
         errors: By place why a pack of others could not take part.
     """
     rows, duels = read_lines(folder / ROWS), read_lines(folder / DUELS)
-    found, distances = verdicts(duels), read_lines(folder / DISTANCES)
+    distances = read_lines(folder / DISTANCES)
     families = _families(rows)
-    (folder / PAGE).write_text(summary(rows, found, distances, errors), encoding="utf-8", newline="\n")
+    (folder / PAGE).write_text(summary(rows, duels, distances, errors), encoding="utf-8", newline="\n")
     for family in families:
         own = _of(rows, family)
         text = family_page(family, own)
@@ -81,18 +86,20 @@ def write_pages(folder: Path, errors: Mapping[str, str]) -> None:
 
 
 def summary(
-    rows: Sequence[Line], found: Sequence[Verdict], distances: Sequence[Line], errors: Mapping[str, str]
+    rows: Sequence[Line], duels: Sequence[Line], distances: Sequence[Line], errors: Mapping[str, str]
 ) -> str:
     """The page that says who wins where."""
-    families = _families(rows)
+    families, found, by_cost = _families(rows), verdicts(duels), verdicts(duels, "cost")
     parts = [_INTRODUCTION, "## 20 Euler steps", headline_table(found)]
     drawn = [family for family in families if any(is_headline(line) for line in _of(rows, family))]
     parts += [f"![{FAMILIES[family]}: PSNR over time and cost](quality_{family}.png)" for family in drawn]
     parts += [frechet_table(distances), _DATA] if distances else []
+    parts += ["## 20 Euler steps at equal cost", _COST, headline_table(by_cost, "cost")]
     parts += ["## Everywhere", "In how many settings ours is above or below:", count_table(found)]
     for speedup in SPEEDUPS:
         parts += [f"### {speedup:g} times: ours against the best of all rivals", winner_table(found, speedup)]
-    parts += ["## What was aimed at", goal_table(found), "## The rivals", _RIVALS]
+    parts += ["## What was aimed at", _GOALS, goal_table(by_cost), "At equal time:", goal_table(found)]
+    parts += ["## The rivals", _RIVALS]
     if errors:
         listed = "\n".join(f"* {place}: `{text}`" for place, text in errors.items())
         parts += ["Packs that could not take part:", listed]

@@ -22,18 +22,18 @@ def headline(found: Iterable[Verdict]) -> list[Verdict]:
     return [one for one in found if one.setting[1:3] == ("euler", "20")]
 
 
-def headline_table(found: Sequence[Verdict]) -> str:
+def headline_table(found: Sequence[Verdict], axis: str = "time") -> str:
     """The verdicts at 20 Euler steps."""
-    return verdict_table(headline(found))
+    return verdict_table(headline(found), axis)
 
 
-def verdict_table(found: Sequence[Verdict]) -> str:
-    """A row per setting and speedup: ours and the best of every kind of rival at equal time."""
-    head = ("", "time", "Step List, dB", *(f"{name}, dB" for name in KINDS.values()))
+def verdict_table(found: Sequence[Verdict], axis: str = "time") -> str:
+    """A row per setting and speedup: ours and the best of every kind of rival at equal `axis`, "time" or "cost"."""
+    head = ("", axis, "Step List, dB", *(f"{name}, dB" for name in KINDS.values()))
     lines = [
         (
             f"{_name(one)}, {one.speedup:g} times",
-            f"{one.time:.2f}",
+            f"{one.at:.2f}",
             f"{one.psnr:.1f}",
             *(_rival(one.rivals.get(kind), is_named=kind in ("peer", "method")) for kind in KINDS),
         )

@@ -1,4 +1,4 @@
-"""Who is nearest to the uncached picture at equal time: what this project recommends against each kind of rival."""
+"""Who is nearest to the uncached picture at equal time or cost: what this project recommends against each kind of rival."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class Verdict:
         setting: Family, sampler, steps and guidance, as the files write them.
         speedup: One step in so many is computed.
         psnr: Of ours, in dB.
-        time: Of ours, over that of the uncached run.
-        rivals: The best of every kind that can be as fast.
+        at: Time or cost of ours, over that of the uncached run.
+        rivals: The best of every kind that can be as fast, or as cheap.
     """
 
     setting: tuple[str, ...]
     speedup: float
     psnr: float
-    time: float
+    at: float
     rivals: dict[str, Rival]
 
     @property
@@ -98,7 +98,7 @@ def _verdict(setting: tuple[str, ...], speedup: float, lines: Sequence[Line]) ->
         setting=setting,
         speedup=speedup,
         psnr=float(ours["psnr"]),
-        time=float(ours["at"]),
+        at=float(ours["at"]),
         rivals={kind: found[kind] for kind in KINDS if kind in found},
     )
 
