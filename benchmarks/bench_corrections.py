@@ -3,27 +3,24 @@
 FORA at two intervals and two levels, bare and with Error-Optimized Cache, Gradient-Optimized Cache and Forecast on top, over
 models and guidance, against the uncached picture of the same seed. Beside the pictures it looks at single predictions: given the
 states of the uncached run, how far is what the cache expects from what the network expects, and how much of that does
-Error-Optimized Cache leave? Writes `docs/results/corrections.json`, of which `python dev.py docs`
-makes a page. An interrupted run goes on where it stopped.
+Error-Optimized Cache leave? Writes `docs/results/corrections.json`, of which `python dev.py docs` makes a page. An interrupted
+run goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import torch
-from metrics.crew import do_all
 from metrics.fidelity import psnr
 from metrics.study.cells import Cell as Setting
-from metrics.study.crew import load_bench, measure_pace
+from metrics.study.crew import load_bench
 from metrics.study.store import fingerprint
 from quality.calibration import record_runs
 from quality.code import policy_files, sources, sum_of
@@ -31,6 +28,7 @@ from quality.corrections import CORRECTIONS, EOC, Measured, energy, table
 from quality.engine import ROOT, Engine, load_engine, sigmas_of
 from quality.fronts.drawing import Trail, draw_latents, predict_at
 from quality.sampling import drawn_by
+from quality.sweep import do_missing, keep, recall, sweep_parser
 from torch import Tensor
 from zoo.sampling import MODELS, RECIPES, Pipeline, decode
 
@@ -39,7 +37,6 @@ CFGS, LEVELS, INTERVALS = (1.0, 1.5, 4.0), ("module", "stack"), (2, 4)
 """1.5 is the guidance of the papers."""
 FIRST_SEED, FIRST_CALIBRATING_SEED, NUM_CALIBRATING = 45_000, 46_000, 32
 """Far from the seeds, and so the captions, of other measurements; and of what the priors are made."""
-RESULTS, WORK = ROOT / "docs" / "results", Path.home() / ".cache" / "feature_cache_zoo" / "corrections"
 
 Record = dict[str, Any]
 
@@ -61,7 +58,7 @@ class Job:
 
     @property
     def corrections(self) -> tuple[str, ...]:
-        """What is put on top: at other levels than the papers' only the one that this changes."""
+        """What is put on top: GOC and forecasts at the papers' level only."""
         return tuple(CORRECTIONS) if self.level == LEVELS[0] else ("", EOC)
 
     @property
@@ -81,7 +78,7 @@ class Order:
     def begin(self) -> Any:
         """Load the models and return what does one job."""
         engine, bench = load_engine(), load_bench(self.model, self.folder)
-        return lambda job: _keep(self.folder, job, measure(engine, bench.pipeline, job))
+        return lambda job: keep(self.folder, job, measure(engine, bench.pipeline, job))
 
 
 def measure(engine: Engine, pipeline: Pipeline, job: Job) -> Record:
@@ -127,7 +124,7 @@ def _errors(cached: Pipeline, job: Job, sigmas: Sequence[float], trail: Trail) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
-    parser = _parser()
+    parser = sweep_parser("corrections", __doc__ or "")
     given = parser.parse_args(arguments)
     if given.seeds < 2 or not (set(given.models) == set(MODELS) or given.results is None):
         parser.error("expected 2 or more --seeds, and --quick beside --models: the page needs all of them")
@@ -135,34 +132,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = [Job(Setting(SAMPLER, NUM_STEPS, cfg), level, seeds) for cfg, level in product(CFGS, LEVELS)]
     found: list[Measured] = []
     for model in given.models:
-        folder = given.work / f"{model}_{_sum(model)}"
-        _draw(Order(model, folder), [job for job in jobs if not _path(folder, job).is_file()], given.workers)
-        found += [one for job in jobs for one in _read(model, folder, job)]
+        order = Order(model, given.work / f"{model}_{_sum(model)}")
+        do_missing(order, jobs, given.workers)
+        found += [one for job in jobs for one in _measured(order, job)]
     print(table(found))
     if given.results is not None:
         record = [asdict(one) for one in found]
         (given.results / "corrections.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print("written; `python dev.py docs` makes a page of it")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench corrections", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, help="only these")
-    parser.add_argument("--seeds", type=int, default=8, help="pictures of each (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=max(1, min(8, os.cpu_count() or 1)), help="processes")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder for the records")
-    parser.add_argument("--quick", dest="results", action="store_const", const=None, help="nothing written")
-    parser.set_defaults(results=RESULTS)
-    return parser
-
-
-def _draw(order: Order, due: Sequence[Job], workers: int) -> None:
-    if due:
-        pace = measure_pace(load_bench(order.model, order.folder), is_bfloat16=False)
-        minutes = pace.seconds(due) / workers / 60
-        print(f"{order.model}: {len(due)} jobs, about {minutes:.0f} min in {workers} processes", flush=True)
-        do_all(order, due, pace, workers)
 
 
 def _sum(model: str) -> str:
@@ -173,22 +151,12 @@ def _sum(model: str) -> str:
     return fingerprint([recipe.checkpoint, recipe.autoencoder.checkpoint], [torch.__version__, code])
 
 
-def _path(folder: Path, job: Job) -> Path:
-    return folder / f"{job.record}.json"
-
-
-def _keep(folder: Path, job: Job, record: Mapping[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = _path(folder, job).with_suffix(".tmp")
-    partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    partial.replace(_path(folder, job))
-
-
-def _read(model: str, folder: Path, job: Job) -> Iterator[Measured]:
-    record = json.loads(_path(folder, job).read_text(encoding="utf-8"))
+def _measured(order: Order, job: Job) -> Iterator[Measured]:
+    record = recall(order.folder, job)
     bare = {row["interval"]: row for row in record["rows"] if not row["correction"]}
     for row in record["rows"]:
-        yield Measured.of(model, job.setting.cfg, job.level, record["explained"], row, bare[row["interval"]])
+        shared = bare[row["interval"]]
+        yield Measured.of(order.model, job.setting.cfg, job.level, record["explained"], row, shared)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from metrics.crew import do_all
 from metrics.fidelity import psnr
 from metrics.study.cells import Cell as Setting
-from metrics.study.crew import load_bench, measure_pace
+from metrics.study.crew import load_bench
 from metrics.study.store import fingerprint
 from quality.code import sources, sum_of
 from quality.engine import ROOT, load_engine, sigmas_of
@@ -30,13 +27,13 @@ from quality.fronts.drawing import draw_latents
 from quality.fronts.names import CFGS, SAMPLERS, STEPS
 from quality.presets import Measured, table
 from quality.sampling import drawn_by
+from quality.sweep import do_missing, keep, recall, sweep_parser
 from zoo.sampling import MODELS, RECIPES, decode
 
 SPEEDUPS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 FIRST_SEED = 40_000
 """Far from the seeds, and so the captions, of other measurements and searches."""
 METHOD = ROOT / "cache_core" / "policies" / "step_list.py"
-RESULTS, WORK = ROOT / "docs" / "results", Path.home() / ".cache" / "feature_cache_zoo" / "presets"
 
 
 @dataclass(frozen=True)
@@ -81,16 +78,16 @@ def measure(engine: Any, pipeline: Any, job: Job, folder: Path) -> None:
         model = engine.carry(pipeline.model, method(method.config_type(speedup=speedup)))
         latents = draw_latents(drawn_by(pipeline, model), job.setting, job.seeds, sigmas)
         found[f"{speedup:g}"] = psnr(decode(pipeline, latents), plain).tolist()
-    path = _record(folder, job)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    partial.replace(path)
+    keep(folder, job, found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
-    parser = _parser()
+    parser = sweep_parser("presets", __doc__ or "")
+    parser.add_argument("--samplers", nargs="+", default=SAMPLERS, choices=SAMPLERS, help="only these")
+    parser.add_argument(
+        "--steps", nargs="+", type=int, default=STEPS, metavar="N", help="default: %(default)s"
+    )
     given = parser.parse_args(arguments)
     is_whole = set(given.models) == set(MODELS) and set(given.samplers) == set(SAMPLERS)
     if given.seeds < 2 or not (is_whole or given.results is None):
@@ -101,43 +98,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = [Job(Setting(*one), seeds) for one in product(given.samplers, given.steps, CFGS)]
     found: list[Measured] = []
     for model in given.models:
-        folder = given.work / f"{model}_{_sum(model)}"
-        _draw(
-            Order(model, folder), [job for job in jobs if not _record(folder, job).is_file()], given.workers
-        )
-        found += [one for job in jobs for one in _read(model, folder, job)]
+        order = Order(model, given.work / f"{model}_{_sum(model)}")
+        do_missing(order, jobs, given.workers)
+        found += [one for job in jobs for one in _measured(order, job)]
     print(table(found))
     if given.results is not None:
         record = [asdict(one) for one in found]
         (given.results / "presets.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print("written; `python dev.py docs` makes page and table of it")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench presets", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, help="only these")
-    parser.add_argument("--samplers", nargs="+", default=SAMPLERS, choices=SAMPLERS, help="only these")
-    parser.add_argument(
-        "--steps", nargs="+", type=int, default=STEPS, metavar="N", help="default: %(default)s"
-    )
-    parser.add_argument("--seeds", type=int, default=8, help="pictures of each (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=max(1, min(8, os.cpu_count() or 1)), help="processes")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder for the records")
-    parser.add_argument("--quick", dest="results", action="store_const", const=None, help="nothing written")
-    parser.set_defaults(results=RESULTS)
-    return parser
-
-
-def _draw(order: Order, due: Sequence[Job], workers: int) -> None:
-    if due:
-        pace = measure_pace(load_bench(order.model, order.folder), is_bfloat16=False)
-        minutes = pace.seconds(due) / workers / 60
-        print(
-            f"{order.model}: {len(due)} settings to draw, about {minutes:.0f} min in {workers} processes",
-            flush=True,
-        )
-        do_all(order, due, pace, workers)
 
 
 def _sum(model: str) -> str:
@@ -147,13 +116,9 @@ def _sum(model: str) -> str:
     return fingerprint([recipe.checkpoint, recipe.autoencoder.checkpoint], [torch.__version__, code])
 
 
-def _record(folder: Path, job: Job) -> Path:
-    return folder / f"{job.record}.json"
-
-
-def _read(model: str, folder: Path, job: Job) -> list[Measured]:
-    scores: dict[str, list[float]] = json.loads(_record(folder, job).read_text(encoding="utf-8"))
-    return [Measured.of(model, job.setting, float(speedup), psnr) for speedup, psnr in scores.items()]
+def _measured(order: Order, job: Job) -> list[Measured]:
+    scores: dict[str, list[float]] = recall(order.folder, job)
+    return [Measured.of(order.model, job.setting, float(speedup), psnr) for speedup, psnr in scores.items()]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ pytest.importorskip("skimage", reason="scikit-image is not installed")
 
 import bench_corrections
 import torch
+from metrics.crew import Pace
 from metrics.study.cells import Cell as Setting
+from quality import sweep
 from quality.corrections import CORRECTIONS, EOC, Measured, causes, energy, page, table
 
 BARE: dict[str, Any] = {
@@ -84,3 +87,18 @@ def test_a_page_of_a_part_is_not_written() -> None:
 def test_priors_are_made_of_captions_that_are_not_measured() -> None:
     first, number = bench_corrections.FIRST_CALIBRATING_SEED, bench_corrections.NUM_CALIBRATING
     assert not set(range(first, first + number)) & set(range(bench_corrections.FIRST_SEED, first))
+
+
+def test_jobs_with_a_record_are_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, due = (bench_corrections.Job(Setting("euler", 20, cfg), "module", range(2)) for cfg in (1.0, 4.0))
+    order = bench_corrections.Order("flux", tmp_path / "flux")
+    sweep.keep(order.folder, done, {"rows": [1]})
+    asked: list[object] = []
+    monkeypatch.setattr(sweep, "load_bench", lambda *_: None)
+    monkeypatch.setattr(sweep, "measure_pace", lambda *_, **__: Pace(1.0, 0.0))
+    monkeypatch.setattr(sweep, "do_all", lambda order, jobs, pace, workers: asked.extend(jobs))
+    sweep.do_missing(order, [done, due], 1)
+    sweep.do_missing(order, [done], 1)
+    assert asked == [due]
+    assert sweep.recall(order.folder, done) == {"rows": [1]}
+    assert [path.name for path in order.folder.iterdir()] == ["euler_20_cfg1_module_2.json"]
