@@ -28,7 +28,7 @@ from quality.corrections import CORRECTIONS, EOC, Measured, energy, table
 from quality.engine import ROOT, Engine, load_engine, sigmas_of
 from quality.fronts.drawing import Trail, draw_latents, predict_at
 from quality.sampling import drawn_by
-from quality.sweep import do_missing, keep, recall, sweep_parser
+from quality.sweep import keep, recall, sweep, sweep_parser
 from torch import Tensor
 from zoo.sampling import MODELS, RECIPES, Pipeline, decode
 
@@ -130,11 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("expected 2 or more --seeds, and --quick beside --models: the page needs all of them")
     seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
     jobs = [Job(Setting(SAMPLER, NUM_STEPS, cfg), level, seeds) for cfg, level in product(CFGS, LEVELS)]
-    found: list[Measured] = []
-    for model in given.models:
-        order = Order(model, given.work / f"{model}_{_sum(model)}")
-        do_missing(order, jobs, given.workers)
-        found += [one for job in jobs for one in _measured(order, job)]
+    orders = [Order(model, given.work / f"{model}_{_sum(model)}") for model in given.models]
+    found = sweep(orders, jobs, given.workers, _measured)
     print(table(found))
     if given.results is not None:
         record = [asdict(one) for one in found]

@@ -27,7 +27,7 @@ from quality.fronts.drawing import draw_latents
 from quality.fronts.names import CFGS, SAMPLERS, STEPS
 from quality.presets import Measured, table
 from quality.sampling import drawn_by
-from quality.sweep import do_missing, keep, recall, sweep_parser
+from quality.sweep import keep, recall, sweep, sweep_parser
 from zoo.sampling import MODELS, RECIPES, decode
 
 SPEEDUPS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
@@ -96,11 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
     jobs = [Job(Setting(*one), seeds) for one in product(given.samplers, given.steps, CFGS)]
-    found: list[Measured] = []
-    for model in given.models:
-        order = Order(model, given.work / f"{model}_{_sum(model)}")
-        do_missing(order, jobs, given.workers)
-        found += [one for job in jobs for one in _measured(order, job)]
+    orders = [Order(model, given.work / f"{model}_{_sum(model)}") for model in given.models]
+    found = sweep(orders, jobs, given.workers, _measured)
     print(table(found))
     if given.results is not None:
         record = [asdict(one) for one in found]

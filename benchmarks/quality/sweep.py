@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from metrics.crew import Order, Task, do_all
 from metrics.study.crew import load_bench, measure_pace
@@ -25,6 +25,11 @@ class Sweep(Order, Protocol):
     @property
     def folder(self) -> Path:
         """Of the model's records."""
+
+
+S = TypeVar("S", bound=Sweep)
+J = TypeVar("J", bound=Task)
+M = TypeVar("M")
 
 
 def sweep_parser(name: str, about: str) -> argparse.ArgumentParser:
@@ -47,6 +52,17 @@ def do_missing(order: Sweep, jobs: Sequence[Task], workers: int) -> None:
         minutes = pace.seconds(due) / workers / 60
         print(f"{order.model}: {len(due)} jobs, about {minutes:.0f} min in {workers} processes", flush=True)
         do_all(order, due, pace, workers)
+
+
+def sweep(
+    orders: Iterable[S], jobs: Sequence[J], workers: int, read: Callable[[S, J], Iterable[M]]
+) -> list[M]:
+    """Do what is missing of every order, and return what `read` finds in the records of all."""
+    found: list[M] = []
+    for order in orders:
+        do_missing(order, jobs, workers)
+        found += [one for job in jobs for one in read(order, job)]
+    return found
 
 
 def record_path(folder: Path, job: Task) -> Path:
